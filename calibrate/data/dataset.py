@@ -1,0 +1,170 @@
+"""Logits and labels together, and the two ways to walk over them: by rows and by classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibrate.data.labels import Labels, as_labels
+from calibrate.data.logits import LogitSource, NanPolicy, as_logits
+from calibrate.ops import CalibrationOp
+
+STRIP_CELLS = 1 << 24
+"""Cells in a strip of classes: 64 MiB of float32."""
+
+_FEWEST_CLASSES = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Consecutive rows: scores, and labels as CSR.
+
+    Attributes
+    ----------
+    start : int
+        The first row.
+    scores : float32, (n_rows, n_classes)
+        Logits after the steps so far; ``-inf`` marks a cell without a score.
+    indptr, indices : int64 (n_rows + 1,), int32
+    """
+
+    start: int
+    scores: NDArray[np.float32]
+    indptr: NDArray[np.int64]
+    indices: NDArray[np.int32]
+
+
+@dataclass(frozen=True, eq=False)
+class ClassStrip:
+    """Consecutive classes over all rows, transposed: one class is one contiguous line.
+
+    Attributes
+    ----------
+    start : int
+        The first class.
+    scores : float32, (n_classes_here, n_rows)
+    indptr, rows : int64 (n_classes_here + 1,), int32
+        The positive rows of each class.
+    """
+
+    start: int
+    scores: NDArray[np.float32]
+    indptr: NDArray[np.int64]
+    rows: NDArray[np.int32]
+
+
+class _SomeRows:
+    """Some rows of a source, in increasing order, read as a source."""
+
+    def __init__(self, source: LogitSource, rows: NDArray[np.int64]) -> None:
+        self._source, self._rows = source, rows
+        self.shape = (len(rows), source.shape[1])
+
+    def __getitem__(self, part: slice) -> NDArray[np.float32]:
+        rows = self._rows[part]
+        if len(rows) == 0:
+            return np.empty((0, self.shape[1]), dtype=np.float32)
+        first = int(rows[0])
+        return self._source.read(first, int(rows[-1]) + 1)[rows - first]
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledLogits:
+    """What every fit is given: a source of logits, labels of the same shape, steps so far.
+
+    Attributes
+    ----------
+    source : LogitSource
+    labels : Labels
+    steps : tuple of CalibrationOp
+        Applied to each block as it is read.
+    """
+
+    source: LogitSource
+    labels: Labels
+    steps: tuple[CalibrationOp, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n_rows, n_classes)."""
+        return self.source.shape
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """Class names, or None."""
+        return self.source.class_names
+
+    def after(self, step: CalibrationOp) -> LabelledLogits:
+        """The same rows with one more step applied as they are read."""
+        return replace(self, steps=(*self.steps, step))
+
+    def take(self, rows: NDArray[np.int64]) -> LabelledLogits:
+        """Some rows, given in increasing order; nothing is read yet."""
+        source = LogitSource(_SomeRows(self.source, rows), self.class_names, "negative", False)
+        return LabelledLogits(source, self.labels.take(rows), self.steps)
+
+    def blocks(self) -> Iterator[Block]:
+        """All rows, in blocks."""
+        for start, scores in self.source.blocks():
+            for step in self.steps:
+                scores = step.apply(scores)
+            yield Block(start, scores, *self.labels.rows(start, start + len(scores)))
+
+    def strips(self) -> Iterator[ClassStrip]:
+        """All classes, in strips of many, each read by blocks of rows and transposed in memory."""
+        n_rows, n_classes = self.shape
+        width = min(n_classes, max(_FEWEST_CLASSES, STRIP_CELLS // max(1, n_rows)))
+        for start in range(0, n_classes, width):
+            stop = min(start + width, n_classes)
+            steps = [step.columns(start, stop) for step in self.steps]
+            scores = np.empty((stop - start, n_rows), dtype=np.float32)
+            height = max(1, (1 << 20) // (stop - start))
+            for row in range(0, n_rows, height):
+                end = min(row + height, n_rows)
+                block = self.source.read(row, end, slice(start, stop))
+                for step in steps:
+                    block = step.apply(block)
+                scores[:, row:end] = block.T
+            indptr, rows = self.labels.by_class
+            part = indptr[start : stop + 1]
+            yield ClassStrip(start, scores, part - part[0], rows[part[0] : part[-1]])
+
+
+def labelled_logits(
+    logits: Any,
+    labels: Any,
+    *,
+    class_names: Any = None,
+    nan: NanPolicy = "raise",
+    logits_key: str | None = None,
+    labels_key: str | None = None,
+    probabilities: bool = False,
+) -> LabelledLogits:
+    """Logits and labels of any container, checked to belong together.
+
+    Parameters are those of `as_logits` and `as_labels`.
+
+    Raises
+    ------
+    ValueError
+        If the shapes disagree or there are no rows.
+    """
+    if class_names is None and hasattr(labels, "columns") and not hasattr(logits, "columns"):
+        class_names = [str(name) for name in labels.columns]
+    source = as_logits(
+        logits, class_names=class_names, nan=nan, key=logits_key, probabilities=probabilities
+    )
+    n_rows, n_classes = source.shape
+    truth = as_labels(labels, n_classes, class_names=source.class_names, key=labels_key)
+    if truth.shape[0] != n_rows:
+        raise ValueError(
+            f"logits and labels must have as many rows, got {n_rows} rows of logits and "
+            f"{truth.shape[0]} of labels"
+        )
+    if n_rows == 0:
+        raise ValueError(f"a fit needs at least one row, got logits of shape {source.shape}")
+    return LabelledLogits(source, truth)

@@ -1,0 +1,263 @@
+"""Logits of any container, read as blocks of rows, checked once."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibrate import readers
+from calibrate.data.names import as_class_names, describe_class
+
+NanPolicy = Literal["raise", "negative"]
+
+BLOCK_CELLS = 1 << 21
+"""Cells in a block of rows: 8 MiB of float32, a few of which fit the last level of cache."""
+
+_LARGEST_BELOW_ONE = float(np.nextafter(np.float32(1), np.float32(0)))
+
+
+class LogitSource:
+    """Rows of logits on demand: float32, C-contiguous, owned by the reader, finite or ``-inf``.
+
+    Made by `as_logits`. ``read`` is the one way in.
+
+    Attributes
+    ----------
+    shape : (n_rows, n_classes)
+    class_names : tuple of str, or None
+    """
+
+    def __init__(
+        self,
+        rows: Any,
+        class_names: tuple[str, ...] | None,
+        nan: NanPolicy,
+        probabilities: bool,
+    ) -> None:
+        n_rows, n_classes = rows.shape
+        self.shape = (int(n_rows), int(n_classes))
+        self.class_names = class_names
+        self._rows = rows
+        self._nan = nan
+        self._probabilities = probabilities
+        self._cells_seen = 0
+        self._range = (math.inf, -math.inf)
+
+    def read(self, start: int, stop: int, columns: slice = slice(None)) -> NDArray[np.float32]:
+        """Rows ``start:stop`` of some classes, checked, as an array of the caller's own.
+
+        Raises
+        ------
+        ValueError
+            If a logit is not finite and the policy does not say what it means.
+        """
+        raw = _to_numpy(self._rows[start:stop], columns)
+        if raw.shape[0] != min(stop, self.shape[0]) - start:
+            raise ValueError(f"logits gave {raw.shape[0]} rows for rows {start}:{stop}")
+        if self._probabilities:
+            return self._from_probabilities(raw, start, columns)
+        with np.errstate(over="ignore", invalid="ignore"):
+            block = np.array(raw, dtype=np.float32, order="C", copy=True)
+        self._check(block, start, columns)
+        return block
+
+    def blocks(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """All rows in blocks, as (first row, logits)."""
+        n_rows, n_classes = self.shape
+        step = max(1, BLOCK_CELLS // n_classes)
+        for start in range(0, n_rows, step):
+            yield start, self.read(start, min(start + step, n_rows))
+
+    def _check(self, block: NDArray[np.float32], start: int, columns: slice) -> None:
+        if block.size == 0:
+            return
+        low, high = float(block.min()), float(block.max())
+        if not (math.isfinite(low) and math.isfinite(high)):
+            self._repair(block, start, columns)
+        self._warn_of_probabilities(block.size, low, high)
+
+    def _repair(self, block: NDArray[np.float32], start: int, columns: slice) -> None:
+        """Apply the policy to the cells of `block` that are not finite, in place."""
+        bad = ~np.isfinite(block)
+        if self._nan == "negative":
+            bad &= np.isposinf(block)
+        if bad.any():
+            row, column = np.argwhere(bad)[0]
+            what = describe_class(int(column) + (columns.start or 0), self.class_names)
+            way_out = "" if self._nan == "negative" else "; nan='negative' decides nan as negative"
+            raise ValueError(
+                f"logits must be finite, got {block[row, column]} at row {start + row}, {what} "
+                f"({int(bad.sum())} such in this block of rows{way_out})"
+            )
+        block[np.isnan(block)] = -np.inf
+
+    def _warn_of_probabilities(self, n_cells: int, low: float, high: float) -> None:
+        """Warn once, when all cells have gone by and every logit lay in [0, 1]."""
+        if self._cells_seen < 0:
+            return
+        self._cells_seen += n_cells
+        self._range = min(self._range[0], low), max(self._range[1], high)
+        low, high = self._range
+        if low < 0 or high > 1:
+            self._cells_seen = -1
+        elif self._cells_seen >= self.shape[0] * self.shape[1]:
+            self._cells_seen = -1
+            if low < high:
+                warnings.warn(
+                    f"all logits lie in [{low:.3g}, {high:.3g}]: they look like probabilities. "
+                    "Give logits, the input of the sigmoid; or convert by log(p) - log1p(-p), "
+                    "which probabilities=True (--probabilities) does",
+                    UserWarning,
+                    stacklevel=2,
+                )
+
+    def _from_probabilities(
+        self, raw: NDArray[Any], start: int, columns: slice
+    ) -> NDArray[np.float32]:
+        p = raw.astype(np.float64)
+        with np.errstate(invalid="ignore"):
+            bad = ~((p >= 0) & (p <= 1))
+        if self._nan == "negative":
+            bad &= ~np.isnan(p)
+        if bad.any():
+            row, column = np.argwhere(bad)[0]
+            what = describe_class(int(column) + (columns.start or 0), self.class_names)
+            raise ValueError(
+                f"probabilities must lie in [0, 1], got {p[row, column]:g} at row {start + row}, "
+                f"{what}"
+            )
+        # 0 and 1 stay below and above every other float32 probability, so that no order is lost
+        p = np.clip(p, float(np.finfo(np.float32).tiny), (1 + _LARGEST_BELOW_ONE) / 2)
+        logits = (np.log(p) - np.log1p(-p)).astype(np.float32)
+        logits[np.isnan(logits)] = -np.inf
+        return logits
+
+
+def as_logits(
+    logits: Any,
+    *,
+    class_names: Any = None,
+    nan: NanPolicy = "raise",
+    key: str | None = None,
+    probabilities: bool = False,
+) -> LogitSource:
+    """Logits of any container as a source of checked rows; nothing is read yet.
+
+    Parameters
+    ----------
+    logits : array, tensor, DataFrame, path, glob pattern, list of those, or LogitSource
+        Shape (n_rows, n_classes), real. Anything with ``shape`` and row slices serves (memmap,
+        h5py, zarr). A list is read as shards of consecutive rows. Paths: ``.npy``, ``.npz``,
+        ``.safetensors``, ``.pt``.
+    class_names : sequence of str, or path, optional
+        Taken from the columns of a DataFrame where not given.
+    nan : {"raise", "negative"}
+        ``"negative"``: a cell that is nan or ``-inf`` is always decided negative and left out of
+        every fit of probabilities.
+    key : str, optional
+        Name of the array in a file that holds several.
+    probabilities : bool
+        The values are sigmoid outputs; they are turned into logits. Exact 0 and 1 keep their place
+        beyond all others.
+
+    Returns
+    -------
+    LogitSource
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the container is not known, not two-dimensional, not real, or has no classes.
+
+    Examples
+    --------
+    >>> source = as_logits([[0.5, -1.0], [2.0, 3.0]])
+    >>> source.shape
+    (2, 2)
+    """
+    if nan not in ("raise", "negative"):
+        raise ValueError(f"nan must be 'raise' or 'negative', got {nan!r}")
+    if isinstance(logits, LogitSource):
+        return logits
+    if class_names is None and hasattr(logits, "columns") and hasattr(logits, "to_numpy"):
+        class_names = [str(name) for name in logits.columns]
+    rows = _open(logits, key)
+    if rows.shape[1] == 0:
+        raise ValueError(f"logits must have at least one class, got shape {tuple(rows.shape)}")
+    names = as_class_names(class_names, int(rows.shape[1]))
+    return LogitSource(rows, names, nan, probabilities)
+
+
+def _open(logits: Any, key: str | None) -> Any:
+    """Something with a 2-D ``shape`` and row slices."""
+    if isinstance(logits, str | os.PathLike):
+        return readers.open_matrix(logits, key)
+    if isinstance(logits, list | tuple):
+        if not logits:
+            raise ValueError("logits must not be an empty list")
+        if all(isinstance(part, str | os.PathLike) for part in logits):
+            return readers.open_matrix(logits, key)
+        if any(hasattr(part, "shape") for part in logits):
+            return _Stacked([_open(part, key) for part in logits])
+        logits = np.asarray(logits)
+    if hasattr(logits, "to_numpy"):
+        logits = logits.to_numpy()
+    if not hasattr(logits, "shape") or not hasattr(logits, "__getitem__"):
+        raise TypeError(
+            "logits must be an array, a tensor, a memmap or a path, got "
+            f"{type(logits).__module__}.{type(logits).__qualname__}"
+        )
+    if hasattr(logits, "indptr") or hasattr(logits, "tocsr"):
+        raise TypeError("logits must be dense, got a sparse matrix; are these the labels?")
+    if len(logits.shape) != 2:
+        raise ValueError(
+            f"logits must have shape (n_rows, n_classes), got shape {tuple(logits.shape)}"
+        )
+    kind = getattr(getattr(logits, "dtype", None), "kind", "f")
+    if kind == "O":
+        raise ValueError("logits must be numbers, got an array of Python objects")
+    if kind not in "fiub":
+        raise ValueError(f"logits must be real numbers, got dtype {logits.dtype}")
+    return logits
+
+
+class _Stacked:
+    """Arrays one below the other, read as one."""
+
+    def __init__(self, parts: Sequence[Any]) -> None:
+        widths = [int(part.shape[1]) for part in parts]
+        for place, width in enumerate(widths):
+            if width != widths[0]:
+                raise ValueError(
+                    f"shards must have the same number of classes, got {widths[0]} in shard 0 "
+                    f"and {width} in shard {place}"
+                )
+        self._parts = parts
+        self._starts = np.cumsum([0, *(int(part.shape[0]) for part in parts)])
+        self.shape = (int(self._starts[-1]), widths[0])
+
+    def __getitem__(self, rows: slice) -> NDArray[Any]:
+        pieces = [
+            _to_numpy(part[max(0, rows.start - first) : rows.stop - first])
+            for part, first, last in zip(self._parts, self._starts, self._starts[1:], strict=False)
+            if rows.start < last and rows.stop > first
+        ]
+        return np.concatenate(pieces) if pieces else np.empty((0, self.shape[1]), np.float32)
+
+
+def _to_numpy(rows: Any, columns: slice = slice(None)) -> NDArray[Any]:
+    """A slice of any container as a numpy array; only the slice is converted."""
+    rows = rows[:, columns] if columns != slice(None) else rows
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(rows, torch.Tensor):
+        # numpy has no bfloat16; float32 holds every bfloat16 and float16 exactly
+        rows = rows.detach().float() if rows.is_floating_point() else rows.detach()
+        return np.asarray(rows.cpu().numpy())
+    return np.asarray(rows)

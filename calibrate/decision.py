@@ -1,0 +1,202 @@
+"""`Decision`: a fitted pipeline as frozen steps, ready to label rows anywhere."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibrate import storage
+from calibrate.data.logits import LogitSource, NanPolicy, as_logits
+from calibrate.data.names import as_class_names, names_hash
+from calibrate.ops import CalibrationOp, DecisionOp, Float32, Op, RowLabels, fold, sigmoid
+
+
+@dataclass(frozen=True, eq=False)
+class Decision:
+    """Calibration steps, one decision step, class names, and where they come from.
+
+    Made by ``Pipeline.fit`` or `load`. Needs numpy and safetensors, and scipy for the labels.
+
+    Attributes
+    ----------
+    steps : tuple of CalibrationOp
+    rule : DecisionOp
+    n_classes : int
+    class_names : tuple of str, or None
+    provenance : mapping
+        Plain JSON values: library version, options, rows and positives of the fit, findings.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from calibrate.ops import Threshold
+    >>> decision = Decision((), Threshold(np.array([0.5, -1.0])), 2)
+    >>> decision.predict(np.array([[0.6, -2.0], [0.4, -1.0]])).toarray()
+    array([[ True, False],
+           [False,  True]])
+    """
+
+    steps: tuple[CalibrationOp, ...]
+    rule: DecisionOp
+    n_classes: int
+    class_names: tuple[str, ...] | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "provenance", MappingProxyType(dict(self.provenance)))
+        object.__setattr__(self, "class_names", as_class_names(self.class_names, self.n_classes))
+        for op in (*self.steps, self.rule):
+            if op.n_classes not in (None, self.n_classes):
+                raise ValueError(
+                    f"step {op.wire_name!r} must be for {self.n_classes} classes, got "
+                    f"{op.n_classes}"
+                )
+
+    @cached_property
+    def _folded(self) -> tuple[tuple[CalibrationOp, ...], DecisionOp]:
+        """The same decision with as few steps as decide the same, for `decide`."""
+        folded = fold(self.steps, self.rule, self.n_classes)
+        return (self.steps if folded is self.rule else ()), folded
+
+    def calibrate(self, logits: Float32) -> Float32:
+        """Calibrated logits of checked rows, (n_rows, n_classes), float32."""
+        for step in self.steps:
+            logits = step.apply(logits)
+        return logits
+
+    def decide(self, logits: Float32) -> RowLabels:
+        """Labels of checked rows, (n_rows, n_classes), float32."""
+        steps, rule = self._folded
+        for step in steps:
+            logits = step.apply(logits)
+        return rule.decide(logits)
+
+    def source(
+        self,
+        logits: Any,
+        *,
+        nan: NanPolicy = "raise",
+        key: str | None = None,
+        probabilities: bool = False,
+    ) -> LogitSource:
+        """Logits of any container, checked to be of this decision's classes.
+
+        Parameters are those of `calibrate.data.as_logits`.
+
+        Raises
+        ------
+        ValueError
+            If the number of classes, or a name, differs from that of the fit.
+        """
+        source = as_logits(logits, nan=nan, key=key, probabilities=probabilities)
+        if source.shape[1] != self.n_classes:
+            raise ValueError(
+                f"logits must have the {self.n_classes} classes of the fitted rule, got "
+                f"{source.shape[1]} classes"
+            )
+        if None not in (source.class_names, self.class_names):
+            as_fitted = list(self.class_names or ())
+            for place, name in enumerate(source.class_names or ()):
+                if name != as_fitted[place]:
+                    raise ValueError(
+                        f"class {place} must be {as_fitted[place]!r} as in the fit, got {name!r}"
+                    )
+        return source
+
+    def blocks(self, source: LogitSource) -> Iterator[tuple[int, RowLabels]]:
+        """Labels of all rows in blocks, as (first row, labels)."""
+        for start, logits in source.blocks():
+            yield start, self.decide(logits)
+
+    def predict(self, logits: Any, *, nan: NanPolicy = "raise") -> Any:
+        """Labels of the rows.
+
+        Parameters
+        ----------
+        logits : array, tensor, path, ...
+            Whatever `calibrate.data.as_logits` takes, shape (n_rows, n_classes).
+        nan : {"raise", "negative"}
+
+        Returns
+        -------
+        scipy.sparse.csr_array, bool, (n_rows, n_classes)
+
+        Raises
+        ------
+        ValueError
+            If the logits are not finite or of another number of classes.
+        """
+        from scipy import sparse
+
+        source = self.source(logits, nan=nan)
+        counts, indices = [np.zeros(1, dtype=np.int64)], [np.empty(0, dtype=np.int32)]
+        for _, labels in self.blocks(source):
+            counts.append(np.diff(labels.indptr))
+            indices.append(labels.indices)
+        indptr, columns = np.cumsum(np.concatenate(counts)), np.concatenate(indices)
+        return sparse.csr_array(
+            (np.ones(len(columns), dtype=np.bool_), columns, indptr), shape=source.shape
+        )
+
+    def predict_proba(self, logits: Any, *, nan: NanPolicy = "raise") -> NDArray[np.float32]:
+        """Calibrated probabilities, float32, (n_rows, n_classes); 0 for a cell without a score."""
+        source = self.source(logits, nan=nan)
+        probabilities = np.empty(source.shape, dtype=np.float32)
+        for start, block in source.blocks():
+            probabilities[start : start + len(block)] = sigmoid(self.calibrate(block))
+        return probabilities
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the decision to one ``.safetensors`` file, all or nothing.
+
+        Raises
+        ------
+        OSError
+            If `path` cannot be written.
+        """
+        header = {
+            "n_classes": self.n_classes,
+            "class_names": self.class_names,
+            "class_names_sha256": names_hash(self.class_names),
+            "provenance": dict(self.provenance),
+        }
+        storage.save_ops(path, (*self.steps, self.rule), header)
+
+
+def load(path: str | os.PathLike[str]) -> Decision:
+    """The decision in a rule file; needs none of numba, scikit-learn, torch.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is truncated, not a rule file, of a newer format, or its parts do not fit.
+    """
+    ops, header = storage.load_ops(path)
+    names = header["class_names"]
+    if names is not None:
+        names = tuple(names)
+    if names_hash(names) != header["class_names_sha256"]:
+        raise ValueError(f"{os.fspath(path)}: the class names do not match their hash")
+    steps, rule = _split(ops, path)
+    return Decision(steps, rule, header["n_classes"], names, header["provenance"])
+
+
+def _split(
+    ops: tuple[Op, ...], path: str | os.PathLike[str]
+) -> tuple[tuple[CalibrationOp, ...], DecisionOp]:
+    *steps, rule = ops or (None,)
+    if not isinstance(rule, DecisionOp) or not all(isinstance(s, CalibrationOp) for s in steps):
+        raise ValueError(
+            f"{os.fspath(path)} must hold calibration steps and one decision at the end, got "
+            f"{', '.join(op.wire_name for op in ops) or 'no steps'}"
+        )
+    return tuple(s for s in steps if isinstance(s, CalibrationOp)), rule

@@ -1,0 +1,21 @@
+"""Kernels: arrays in, arrays out. No checks, no classes, no strings; the callers have checked.
+
+Each works on a range ``first:last`` of its classes (or rows) and writes only that range, so that
+threads can share the work without changing a result. A kernel and the jitted helpers it calls
+share one file: numba's disk cache does not see a change in another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numba
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def kernel(function: Function) -> Function:
+    """Compile on first call, release the GIL, keep the machine code on disk; nan stays nan."""
+    compiled: Function = numba.njit(nogil=True, cache=True, error_model="numpy")(function)
+    return compiled

@@ -1,0 +1,169 @@
+"""Logistic lines fitted to binned scores, one per class, by safeguarded Newton steps.
+
+Platt (1999) with the care of Lin, Lin and Weng (2007): Newton steps on the two-parameter logistic
+likelihood, halved until the objective falls, stopped by the Newton decrement.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibrate.kernels import kernel
+
+CONVERGED, AT_LOWEST, AT_HIGHEST, STOPPED = 0, 1, 2, 3
+
+_MOST_STEPS = 100
+
+
+@kernel
+def _objective(
+    x: NDArray[np.float64],
+    n: NDArray[np.float64],
+    t: NDArray[np.float64],
+    slope: float,
+    intercept: float,
+) -> float:
+    total = 0.0
+    for b in range(len(x)):
+        if n[b] > 0.0:
+            eta = slope * x[b] + intercept
+            total += n[b] * (max(eta, 0.0) + np.log1p(np.exp(-abs(eta)))) - t[b] * eta
+    return total
+
+
+@kernel
+def _newton(
+    x: NDArray[np.float64],
+    n: NDArray[np.float64],
+    t: NDArray[np.float64],
+    slope: float,
+    intercept: float,
+    free_slope: bool,
+    free_intercept: bool,
+) -> tuple[float, float, bool]:
+    """Minimise ``sum n softplus(eta) - t eta`` over the free ones of slope and intercept."""
+    value = _objective(x, n, t, slope, intercept)
+    for _ in range(_MOST_STEPS):
+        g1 = g0 = h11 = h10 = h00 = 0.0
+        for b in range(len(x)):
+            if n[b] > 0.0:
+                eta = slope * x[b] + intercept
+                # the smaller of p and 1 - p is computed as such, so that neither loses its digits
+                tail = np.exp(-abs(eta))
+                small = tail / (1.0 + tail)
+                p = small if eta < 0.0 else 1.0 - small
+                r = n[b] * p - t[b]
+                w = n[b] * small * (1.0 - small)
+                g1 += r * x[b]
+                g0 += r
+                h11 += w * x[b] * x[b]
+                h10 += w * x[b]
+                h00 += w
+        if free_slope and free_intercept:
+            determinant = h11 * h00 - h10 * h10
+            if determinant < 1e-12 * h11 * h00:
+                h11 *= 1.0 + 1e-6
+                h00 *= 1.0 + 1e-6
+                determinant = h11 * h00 - h10 * h10
+            if not determinant > 0.0:
+                return slope, intercept, False
+            d1 = (h00 * g1 - h10 * g0) / determinant
+            d0 = (h11 * g0 - h10 * g1) / determinant
+        elif free_slope:
+            if not h11 > 0.0:
+                return slope, intercept, False
+            d1, d0 = g1 / h11, 0.0
+        else:
+            if not h00 > 0.0:
+                return slope, intercept, False
+            d1, d0 = 0.0, g0 / h00
+        decrement = g1 * d1 + g0 * d0
+        if decrement < 1e-11:
+            return slope - d1, intercept - d0, True
+        step = 1.0
+        while True:
+            new = _objective(x, n, t, slope - step * d1, intercept - step * d0)
+            if new <= value - 1e-4 * step * decrement:
+                break
+            step *= 0.5
+            if step < 1e-10:
+                # no step lowers the objective: rounding has been reached
+                return slope, intercept, decrement < 1e-6
+        slope -= step * d1
+        intercept -= step * d0
+        value = new
+    return slope, intercept, False
+
+
+@kernel
+def fit_lines(
+    x: NDArray[np.float64],
+    n: NDArray[np.float64],
+    t: NDArray[np.float64],
+    free_intercept: bool,
+    lowest: float,
+    highest: float,
+    first: int,
+    last: int,
+    slope: NDArray[np.float64],
+    intercept: NDArray[np.float64],
+    status: NDArray[np.int64],
+) -> None:
+    """Fit ``P = sigmoid(slope x + intercept)`` for the classes ``first:last``.
+
+    Parameters
+    ----------
+    x, n, t : float64, (n_classes, n_bins)
+        Mean score, cells and target positives of each bin. Bins with ``n == 0`` are passed over.
+    free_intercept : bool
+        Else the intercept is 0.
+    lowest, highest : float
+        Bounds of the slope; at a bound the intercept is fitted anew.
+    slope, intercept, status
+        Filled. A class that is not to be fitted has ``n == 0`` throughout and keeps its values.
+    """
+    for c in range(first, last):
+        total = mean = spread = 0.0
+        for b in range(x.shape[1]):
+            total += n[c, b]
+            mean += n[c, b] * x[c, b]
+        if total == 0.0:
+            continue
+        mean = mean / total if free_intercept else 0.0
+        for b in range(x.shape[1]):
+            spread += n[c, b] * (x[c, b] - mean) ** 2
+        scale = np.sqrt(spread / total)
+        if not scale > 0.0:
+            status[c] = STOPPED
+            continue
+        standard = (x[c] - mean) / scale
+        a, b0, done = _newton(
+            standard, n[c], t[c], scale, mean * free_intercept, True, free_intercept
+        )
+        if not done:
+            a, b0, done = _newton(standard, n[c], t[c], 0.0, 0.0, True, free_intercept)
+        status[c] = CONVERGED if done else STOPPED
+        if a < lowest * scale or a > highest * scale:
+            status[c] = AT_LOWEST if a < lowest * scale else AT_HIGHEST
+            a = scale * (lowest if a < lowest * scale else highest)
+            if free_intercept:
+                a, b0, done = _newton(standard, n[c], t[c], a, b0, False, True)
+        slope[c] = a / scale
+        intercept[c] = b0 - a * mean / scale
+
+
+@kernel
+def fit_intercepts(
+    x: NDArray[np.float64],
+    n: NDArray[np.float64],
+    t: NDArray[np.float64],
+    slope: float,
+    first: int,
+    last: int,
+    intercept: NDArray[np.float64],
+) -> None:
+    """Fit the intercept alone, at a given slope; classes with ``n == 0`` keep theirs."""
+    for c in range(first, last):
+        if n[c].sum() > 0.0:
+            _, intercept[c], _ = _newton(x[c], n[c], t[c], slope, 0.0, False, True)

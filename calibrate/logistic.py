@@ -1,0 +1,86 @@
+"""Logistic lines for many classes at once, and for all of them pooled, from a histogram."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibrate import threads
+from calibrate.kernels.logistic import fit_intercepts, fit_lines
+from calibrate.statistics import ScoreHistogram
+
+SLOPE_RANGE = (0.05, 50.0)
+"""Bounds of a fitted slope: the map stays increasing, and separable classes stay finite."""
+
+
+class Lines(NamedTuple):
+    """Fitted lines ``slope * score + intercept``, float64, (n_lines,), and how each fit ended."""
+
+    slope: NDArray[np.float64]
+    intercept: NDArray[np.float64]
+    status: NDArray[np.int64]
+
+
+def lines(
+    histogram: ScoreHistogram,
+    targets: NDArray[np.float64],
+    which: NDArray[np.bool_],
+    *,
+    intercept: bool,
+) -> Lines:
+    """One line for each class in `which`; slope 1 and intercept 0 for the others.
+
+    Parameters
+    ----------
+    histogram : ScoreHistogram
+    targets : float64, (n_classes, n_bins)
+        Positives of each bin, hard counts or smoothed.
+    which : bool, (n_classes,)
+    intercept : bool
+        Else the intercept is 0.
+    """
+    n = histogram.counts * which[:, None].astype(np.float64)
+    return _fit(histogram.scores, n, targets, intercept)
+
+
+def pooled_line(histogram: ScoreHistogram, *, intercept: bool) -> Lines:
+    """One line through the cells of all classes, arrays of length 1."""
+    cells = (histogram.scores, histogram.counts, histogram.positives)
+    x, n, t = (np.asarray(part, dtype=np.float64).reshape(1, -1) for part in cells)
+    return _fit(x, n, t, intercept)
+
+
+def intercepts_at(
+    histogram: ScoreHistogram,
+    targets: NDArray[np.float64],
+    which: NDArray[np.bool_],
+    slope: float,
+) -> NDArray[np.float64]:
+    """The best intercept of each class in `which` at a given slope; 0 for the others."""
+    n = histogram.counts * which[:, None].astype(np.float64)
+    found = np.zeros(len(n))
+    threads.over_ranges(
+        lambda a, b: fit_intercepts(histogram.scores, n, targets, slope, a, b, found), len(n)
+    )
+    return found
+
+
+def _fit(
+    x: NDArray[np.float64], n: NDArray[np.float64], t: NDArray[np.float64], intercept: bool
+) -> Lines:
+    fitted = Lines(np.ones(len(x)), np.zeros(len(x)), np.zeros(len(x), dtype=np.int64))
+    threads.over_ranges(
+        lambda a, b: fit_lines(x, n, t, intercept, *SLOPE_RANGE, a, b, *fitted), len(x)
+    )
+    return fitted
+
+
+def can_fit(histogram: ScoreHistogram) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which classes have positives and negatives, and which have scores that differ."""
+    n, y = histogram.counts.sum(axis=1), histogram.positives.sum(axis=1)
+    filled = histogram.counts > 0
+    low = np.where(filled, histogram.scores, np.inf).min(axis=1)
+    high = np.where(filled, histogram.scores, -np.inf).max(axis=1)
+    return (y > 0) & (y < n), low < high

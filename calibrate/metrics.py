@@ -1,0 +1,260 @@
+"""What a cut is worth: plain numpy functions of ``(tp, fp, fn, tn)``, higher is better.
+
+A metric is any callable that takes four float64 arrays of one shape and returns an array of that
+shape; ``lambda tp, fp, fn, tn: tp - 5 * fp`` is one. It never sees logits and is never compiled.
+
+The metrics made here also say that they cannot fall when a negative leaves the predictions
+(``positives_suffice``). The best cut then ends on a positive, so that the sweeps look only at the
+scores of positives. For a callable that does not say so, every distinct score is tried.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Counts = NDArray[np.float64]
+Metric = Callable[[Counts, Counts, Counts, Counts], Counts]
+
+
+def _ratio(top: Counts, bottom: Counts) -> Counts:
+    """``top / bottom``, and 0 where both are 0."""
+    return np.divide(top, bottom, out=np.zeros(np.shape(bottom)), where=np.asarray(bottom) != 0)
+
+
+class CutMetric:
+    """A metric that can name the positives as its only candidates for the best cut."""
+
+    positives_suffice = True
+
+    def __call__(self, tp: Counts, fp: Counts, fn: Counts, tn: Counts) -> Counts:
+        """Value of cuts with these counts, same shape."""
+        raise NotImplementedError
+
+
+class ConstrainedMetric(CutMetric):
+    """A metric that is ``-inf`` where a cut breaks a bound."""
+
+    @property
+    def bound(self) -> float:
+        """What `constrained` must reach."""
+        raise NotImplementedError
+
+    @property
+    def constrained_name(self) -> str:
+        """Name of the quantity that is bounded."""
+        raise NotImplementedError
+
+    def constrained(self, tp: Counts, fp: Counts, fn: Counts, tn: Counts) -> Counts:
+        """The quantity that is bounded."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, repr=False)
+class _FBeta(CutMetric):
+    beta: float
+
+    def __repr__(self) -> str:
+        return f"f_beta({self.beta:g})"
+
+    def __call__(self, tp: Counts, fp: Counts, fn: Counts, tn: Counts) -> Counts:
+        square = self.beta**2
+        return _ratio((1 + square) * tp, (1 + square) * tp + square * fn + fp)
+
+
+def f_beta(beta: float = 1.0) -> CutMetric:
+    """F-measure: recall counts `beta` times as much as precision (van Rijsbergen, 1979, ch. 7).
+
+    Parameters
+    ----------
+    beta : float
+        Positive and finite.
+
+    Returns
+    -------
+    CutMetric
+        ``(1 + beta^2) tp / ((1 + beta^2) tp + beta^2 fn + fp)``, 0 where nothing is true or
+        predicted.
+
+    Raises
+    ------
+    ValueError
+        If `beta` is not positive and finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> f_beta(1)(np.array([2.0]), np.array([1.0]), np.array([1.0]), np.array([6.0]))
+    array([0.66666667])
+    """
+    if not 0 < beta < np.inf:
+        raise ValueError(f"beta must be positive and finite, got {beta}")
+    return _FBeta(float(beta))
+
+
+@dataclass(frozen=True, repr=False)
+class _Jaccard(CutMetric):
+    def __repr__(self) -> str:
+        return "jaccard"
+
+    def __call__(self, tp: Counts, fp: Counts, fn: Counts, tn: Counts) -> Counts:
+        return _ratio(tp, tp + fp + fn)
+
+
+jaccard = _Jaccard()
+"""Intersection over union, ``tp / (tp + fp + fn)``; 0 where nothing is true or predicted."""
+
+
+@dataclass(frozen=True, repr=False)
+class _BalancedAccuracy(CutMetric):
+    def __repr__(self) -> str:
+        return "balanced_accuracy"
+
+    def __call__(self, tp: Counts, fp: Counts, fn: Counts, tn: Counts) -> Counts:
+        return 0.5 * (_ratio(tp, tp + fn) + _ratio(tn, tn + fp))
+
+
+balanced_accuracy = _BalancedAccuracy()
+"""Mean of recall and specificity; its best cut is Youden's."""
+
+
+@dataclass(frozen=True, repr=False)
+class _MCC(CutMetric):
+    def __repr__(self) -> str:
+        return "mcc"
+
+    def __call__(self, tp: Counts, fp: Counts, fn: Counts, tn: Counts) -> Counts:
+        # the square root is taken of each factor, since the product of the four overflows no
+        # float64 but loses digits that ties depend on
+        scale = np.sqrt(tp + fp) * np.sqrt(tp + fn) * np.sqrt(tn + fp) * np.sqrt(tn + fn)
+        return _ratio(tp * tn - fp * fn, scale)
+
+
+mcc = _MCC()
+"""Matthews correlation coefficient (Matthews, 1975); 0 where a margin is empty.
+
+At fixed true positives it cannot rise with the false positives: with k = tp + fp of n predicted,
+its slope in k has the sign of ``2 tp k - P k - n tp``, and ``tp <= P``, ``k <= n``.
+"""
+
+
+@dataclass(frozen=True, repr=False)
+class _Cost(CutMetric):
+    false_positive: float
+    false_negative: float
+
+    def __repr__(self) -> str:
+        return f"cost({self.false_positive:g}, {self.false_negative:g})"
+
+    def __call__(self, tp: Counts, fp: Counts, fn: Counts, tn: Counts) -> Counts:
+        return -(self.false_positive * fp + self.false_negative * fn)
+
+
+def cost(false_positive: float, false_negative: float) -> CutMetric:
+    """Minus the total cost of the errors (Elkan, 2001, section 1).
+
+    Parameters
+    ----------
+    false_positive, false_negative : float
+        Cost of one error of each kind, not negative, not both 0.
+
+    Raises
+    ------
+    ValueError
+        If a cost is negative or not finite, or both are 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> cost(1, 10)(np.array([2.0]), np.array([3.0]), np.array([1.0]), np.array([4.0]))
+    array([-13.])
+    """
+    for value in (false_positive, false_negative):
+        if not 0 <= value < np.inf:
+            raise ValueError(f"a cost must be finite and not negative, got {value}")
+    if false_positive == 0 and false_negative == 0:
+        raise ValueError("one of the two costs must be positive, got 0 and 0")
+    return _Cost(float(false_positive), float(false_negative))
+
+
+def _precision(tp: Counts, fp: Counts) -> Counts:
+    return _ratio(tp, tp + fp)
+
+
+def _recall(tp: Counts, fn: Counts) -> Counts:
+    return _ratio(tp, tp + fn)
+
+
+def _check_bound(name: str, value: float) -> float:
+    if not 0 < value <= 1:
+        raise ValueError(f"{name} must be above 0 and at most 1, got {value}")
+    return float(value)
+
+
+@dataclass(frozen=True, repr=False)
+class _PrecisionAtRecall(ConstrainedMetric):
+    bound: float
+    constrained_name = "recall"
+
+    def __repr__(self) -> str:
+        return f"precision_at_recall({self.bound:g})"
+
+    def constrained(self, tp: Counts, fp: Counts, fn: Counts, tn: Counts) -> Counts:
+        return _recall(tp, fn)
+
+    def __call__(self, tp: Counts, fp: Counts, fn: Counts, tn: Counts) -> Counts:
+        return np.where(_recall(tp, fn) >= self.bound, _precision(tp, fp), -np.inf)
+
+
+def precision_at_recall(min_recall: float) -> ConstrainedMetric:
+    """Precision where recall is at least `min_recall`, ``-inf`` elsewhere.
+
+    Raises
+    ------
+    ValueError
+        If `min_recall` is not in (0, 1].
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> tp, fp = np.array([1.0, 2.0]), np.array([0.0, 2.0])
+    >>> precision_at_recall(0.9)(tp, fp, 2 - tp, 8 - fp)
+    array([-inf,  0.5])
+    """
+    return _PrecisionAtRecall(_check_bound("min_recall", min_recall))
+
+
+@dataclass(frozen=True, repr=False)
+class _RecallAtPrecision(ConstrainedMetric):
+    bound: float
+    constrained_name = "precision"
+
+    def __repr__(self) -> str:
+        return f"recall_at_precision({self.bound:g})"
+
+    def constrained(self, tp: Counts, fp: Counts, fn: Counts, tn: Counts) -> Counts:
+        return _precision(tp, fp)
+
+    def __call__(self, tp: Counts, fp: Counts, fn: Counts, tn: Counts) -> Counts:
+        return np.where(_precision(tp, fp) >= self.bound, _recall(tp, fn), -np.inf)
+
+
+def recall_at_precision(min_precision: float) -> ConstrainedMetric:
+    """Recall where precision is at least `min_precision`, ``-inf`` elsewhere.
+
+    Raises
+    ------
+    ValueError
+        If `min_precision` is not in (0, 1].
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> tp, fp = np.array([1.0, 2.0]), np.array([0.0, 2.0])
+    >>> recall_at_precision(0.8)(tp, fp, 2 - tp, 8 - fp)
+    array([ 0.5, -inf])
+    """
+    return _RecallAtPrecision(_check_bound("min_precision", min_precision))

@@ -1,0 +1,162 @@
+"""`Pipeline`: calibrators, each fitted on what the former leave, and one rule at the end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, clone
+from sklearn.exceptions import NotFittedError
+
+import calibrate
+from calibrate.base import Calibrator, DecisionRule
+from calibrate.data import labelled_logits
+from calibrate.data.logits import NanPolicy
+from calibrate.decision import Decision
+from calibrate.statistics import Evidence, ScoreHistogram
+
+
+class Pipeline(BaseEstimator):  # type: ignore[misc]
+    """Calibrate logits, then decide.
+
+    Parameters
+    ----------
+    calibrators : sequence of Calibrator
+        Fitted in turn; may be empty.
+    rule : DecisionRule
+        Fitted on the calibrated logits.
+
+    Attributes
+    ----------
+    decision_ : Decision
+        The frozen result. The steps given to the pipeline are cloned, never changed.
+    calibrators_, rule_
+        The fitted clones, with their ``findings_``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import calibrate as cal
+    >>> rng = np.random.default_rng(0)
+    >>> labels = rng.random((200, 3)) < [0.5, 0.2, 0.1]
+    >>> logits = 2.0 * labels + rng.normal(size=labels.shape) + 1.0
+    >>> pipeline = cal.Pipeline([cal.PlattScaling()], cal.ExpectedCountTopK())
+    >>> pipeline.fit(logits, labels).predict(logits).sum() == labels.sum()
+    np.True_
+    """
+
+    def __init__(self, calibrators: Sequence[Calibrator], rule: DecisionRule) -> None:
+        self.calibrators = calibrators
+        self.rule = rule
+
+    def fit(
+        self,
+        logits: Any,
+        labels: Any,
+        *,
+        class_names: Any = None,
+        nan: NanPolicy = "raise",
+    ) -> Self:
+        """Fit all steps to rows of logits and labels.
+
+        Parameters
+        ----------
+        logits : array, tensor, DataFrame, path, ...
+            Shape (n_rows, n_classes); see `calibrate.data.as_logits`.
+        labels : sparse matrix, array, lists of labels, path, ...
+            Shape (n_rows, n_classes); see `calibrate.data.as_labels`.
+        class_names : sequence of str, or path, optional
+        nan : {"raise", "negative"}
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the input is not what it must be; the message says where.
+        """
+        rows = labelled_logits(logits, labels, class_names=class_names, nan=nan)
+        return self.fit_evidence(Evidence(rows))
+
+    def fit_from(self, histogram: ScoreHistogram) -> Self:
+        """Fit all steps to a histogram of scores; thresholds are exact up to its grid.
+
+        Raises
+        ------
+        TypeError
+            If a step needs rows.
+        """
+        return self.fit_evidence(Evidence(histogram=histogram))
+
+    def fit_evidence(self, evidence: Evidence) -> Self:
+        """Fit all steps to evidence that is already checked."""
+        self._check_steps()
+        n_rows, positives = evidence.n_rows, int(evidence.positives.sum())
+        names = evidence.class_names
+        self.calibrators_: list[Calibrator] = []
+        for step in self.calibrators:
+            fitted = clone(step).fit_evidence(evidence)
+            self.calibrators_.append(fitted)
+            evidence = evidence.after(fitted.op_)
+        self.rule_: DecisionRule = clone(self.rule).fit_evidence(evidence)
+        self.decision_ = Decision(
+            tuple(step.op_ for step in self.calibrators_),
+            self.rule_.op_,
+            evidence.n_classes,
+            names,
+            {
+                "calibrate": calibrate.__version__,
+                "pipeline": [_describe(step) for step in (*self.calibrators_, self.rule_)],
+                "n_rows": n_rows,
+                "n_positives": positives,
+            },
+        )
+        return self
+
+    def _check_steps(self) -> None:
+        for step in self.calibrators:
+            if not isinstance(step, Calibrator):
+                raise TypeError(f"calibrators must be Calibrator objects, got {step!r}")
+        if not isinstance(self.rule, DecisionRule):
+            raise TypeError(f"rule must be a DecisionRule object, got {self.rule!r}")
+
+    def _decision(self) -> Decision:
+        if not hasattr(self, "decision_"):
+            raise NotFittedError("this Pipeline must be fitted before it is used")
+        return self.decision_
+
+    def predict(self, logits: Any, *, nan: NanPolicy = "raise") -> Any:
+        """Labels of the rows, scipy CSR, bool, (n_rows, n_classes)."""
+        return self._decision().predict(logits, nan=nan)
+
+    def predict_proba(self, logits: Any, *, nan: NanPolicy = "raise") -> NDArray[np.float32]:
+        """Calibrated probabilities, float32, (n_rows, n_classes)."""
+        return self._decision().predict_proba(logits, nan=nan)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the fitted decision to a rule file; see `Decision.save`."""
+        self._decision().save(path)
+
+
+def _describe(step: Calibrator | DecisionRule) -> dict[str, Any]:
+    """Name, options and findings of a fitted step, as plain JSON values."""
+    return {
+        "step": type(step).__name__,
+        "options": {name: _plain(value) for name, value in step.get_params(deep=False).items()},
+        "findings": [finding.as_dict() for finding in step.findings_],
+    }
+
+
+def _plain(value: Any) -> Any:
+    """A JSON value that says what the option was; long arrays by their shape."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, np.ndarray) or hasattr(value, "__len__"):
+        return f"array of shape {np.shape(value)}"
+    # the default repr of a function holds its address, which would change the bytes of the file
+    return getattr(value, "__name__", None) or repr(value)

@@ -1,0 +1,76 @@
+"""One threshold for all classes: the exact optimum of a metric of the pooled counts."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from calibrate import ops
+from calibrate.base import DecisionRule, Finding, Fitted, require_positives
+from calibrate.metrics import ConstrainedMetric, Metric
+from calibrate.statistics import Evidence, midway, pooled_curves
+
+
+class SharedThreshold(DecisionRule):
+    """The one threshold for all classes that is best on the pooled (micro) counts.
+
+    Parameters
+    ----------
+    metric : callable ``(tp, fp, fn, tn) -> array``
+        Judges the counts summed over all classes: ``f_beta(1)`` here is micro-F1.
+
+    Notes
+    -----
+    Logits of different classes must mean the same for one threshold to serve them: calibrate
+    first. On calibrated logits one threshold is optimal for micro-F and does not overfit, since
+    it rests on all positives of all classes.
+
+    Raises
+    ------
+    ValueError
+        On fit, if no class has a positive, or no cut keeps the constraint of the metric.
+
+    References
+    ----------
+    Pillai, Fumera and Roli (2013), Threshold optimisation for multi-label classifiers, section 3.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from calibrate.metrics import f_beta
+    >>> logits = np.array([[3.0, 0.0], [1.0, 2.0]])
+    >>> rule = SharedThreshold(f_beta(1)).fit(logits, np.array([[1, 0], [0, 1]]))
+    >>> rule.op_.threshold
+    array(1.5, dtype=float32)
+    """
+
+    def __init__(self, metric: Metric) -> None:
+        self.metric = metric
+
+    def _fit(self, evidence: Evidence) -> Fitted:
+        require_positives(evidence)
+        rows = evidence.rows
+        every_cut = not getattr(self.metric, "positives_suffice", False)
+        threshold, value, reached = np.float32(np.inf), -np.inf, 0.0
+        for curve in pooled_curves(rows, every_cut):
+            best = curve.best(self.metric)
+            if best.value[0] > value:
+                threshold, value = best.threshold[0], float(best.value[0])
+            if isinstance(self.metric, ConstrainedMetric):
+                reached = max(reached, float(curve.best(self.metric.constrained).value[0]))
+        findings: tuple[Finding, ...] = ()
+        if value == -np.inf:
+            threshold = np.float32(np.inf)
+            findings = (self._infeasible(reached),)
+        if threshold < np.inf:
+            threshold = midway(rows, threshold)
+        return Fitted(ops.Threshold(threshold), findings)
+
+    def _infeasible(self, reached: float) -> Finding:
+        if isinstance(self.metric, ConstrainedMetric):
+            name = self.metric.constrained_name
+            message = (
+                f"no cut reaches {name} {self.metric.bound:g}, the best reaches {reached:.4g}: "
+                "nothing is predicted"
+            )
+            return Finding("infeasible", message, (), (reached,))
+        return Finding("undefined", "the metric is nan at every cut: nothing is predicted", ())

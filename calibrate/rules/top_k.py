@@ -1,0 +1,42 @@
+"""The k highest logits of each row."""
+
+from __future__ import annotations
+
+from calibrate import ops
+from calibrate.base import DecisionRule, Fitted
+from calibrate.statistics import Evidence
+
+
+class TopK(DecisionRule):
+    """Predict the `k` highest logits of each row; among equals the lower class index wins.
+
+    Parameters
+    ----------
+    k : int
+        Labels per row, at least 1; a row of fewer classes gets all of them.
+
+    Raises
+    ------
+    ValueError
+        On fit, if `k` is not a positive integer.
+
+    References
+    ----------
+    Yang (2001), A study on thresholding strategies for text categorization: RCut.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rule = TopK(1).fit(np.array([[0.0, 2.0], [1.0, 1.0]]), np.array([[0, 1], [1, 0]]))
+    >>> rule.predict(np.array([[0.0, 2.0], [1.0, 1.0]])).toarray()
+    array([[False,  True],
+           [ True, False]])
+    """
+
+    def __init__(self, k: int) -> None:
+        self.k = k
+
+    def _fit(self, evidence: Evidence) -> Fitted:
+        if isinstance(self.k, bool) or int(self.k) != self.k or self.k < 1:
+            raise ValueError(f"k must be a positive integer, got {self.k}")
+        return Fitted(ops.TopK(int(self.k)))

@@ -1,0 +1,344 @@
+"""`ThresholdCurves`: the exact counts at every cut that can be the best one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibrate import threads
+from calibrate.data import Block, ClassStrip, LabelledLogits
+from calibrate.kernels.curves import (
+    add_counts_above,
+    curves_at_all,
+    curves_at_positives,
+    cut_between,
+    gather_positives,
+)
+from calibrate.metrics import Metric
+from calibrate.ops import LOWEST
+from calibrate.statistics.histogram import ScoreHistogram
+
+_POOL_CELLS = 1 << 24
+_EVERY_CUT_CELLS = 1 << 22
+"""Cells whose cuts are held at once: with every distinct score, 20 bytes and the metric's own."""
+
+
+class BestCuts(NamedTuple):
+    """The best cut of each line, shape (n_lines,)."""
+
+    threshold: NDArray[np.float32]
+    value: NDArray[np.float64]
+    tp: NDArray[np.int64]
+    fp: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class ThresholdCurves:
+    """Per line (a class, or all classes pooled), counts at cuts from the highest to the lowest.
+
+    Line i has the entries ``indptr[i]:indptr[i + 1]``; its first is the cut above all scores,
+    ``(inf, 0, 0)``.
+
+    Attributes
+    ----------
+    indptr : int64, (n_lines + 1,)
+    threshold : float32, (n_entries,)
+        Midway between two neighbouring distinct scores; the decision is ``score >= threshold``.
+    tp, fp : int64, (n_entries,)
+    positives, cells : int64, (n_lines,)
+        How many cells are positive, and how many there are.
+    start : int
+        The class of line 0.
+    """
+
+    indptr: NDArray[np.int64]
+    threshold: NDArray[np.float32]
+    tp: NDArray[np.int64]
+    fp: NDArray[np.int64]
+    positives: NDArray[np.int64]
+    cells: NDArray[np.int64]
+    start: int = 0
+
+    @property
+    def line(self) -> NDArray[np.int64]:
+        """The line of each entry, (n_entries,)."""
+        return np.repeat(np.arange(len(self.positives)), np.diff(self.indptr))
+
+    @property
+    def fn(self) -> NDArray[np.int64]:
+        """False negatives at each entry."""
+        return self.positives[self.line] - self.tp
+
+    @property
+    def tn(self) -> NDArray[np.int64]:
+        """True negatives at each entry."""
+        return (self.cells - self.positives)[self.line] - self.fp
+
+    def values(self, metric: Metric) -> NDArray[np.float64]:
+        """`metric` at each entry; nan becomes ``-inf``.
+
+        Raises
+        ------
+        ValueError
+            If the metric does not return one real number per entry.
+        """
+        counts = [c.astype(np.float64) for c in (self.tp, self.fp, self.fn, self.tn)]
+        values = np.asarray(metric(*counts))
+        if values.shape != self.tp.shape or values.dtype.kind not in "fiub":
+            raise ValueError(
+                f"a metric must return one real number per cut, got shape {values.shape} and "
+                f"dtype {values.dtype} for {len(self.tp)} cuts"
+            )
+        values = values.astype(np.float64)
+        values[np.isnan(values)] = -np.inf
+        return values
+
+    def best(self, metric: Metric) -> BestCuts:
+        """The cut of highest value of each line; among equals the one that predicts fewest."""
+        values = self.values(metric)
+        highest = np.maximum.reduceat(values, self.indptr[:-1])
+        winners = np.flatnonzero(values == highest[self.line])
+        first = winners[np.searchsorted(winners, self.indptr[:-1])]
+        return BestCuts(self.threshold[first], highest, self.tp[first], self.fp[first])
+
+    def average_precision(self) -> NDArray[np.float64]:
+        """Area under the precision-recall steps of each line; nan without positives.
+
+        As scikit-learn's ``average_precision_score``: the sum over the cuts of the gain in recall
+        times the precision there.
+        """
+        gain = np.diff(self.tp, prepend=0)
+        gain[self.indptr[:-1]] = 0
+        precision = self.tp / np.maximum(self.tp + self.fp, 1)
+        total = np.add.reduceat(gain * precision, self.indptr[:-1])
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return total / np.where(self.positives > 0, self.positives, np.nan)
+
+
+def threshold_curves(data: LabelledLogits, every_cut: bool = False) -> Iterator[ThresholdCurves]:
+    """The curves of all classes, strip by strip.
+
+    Parameters
+    ----------
+    data : LabelledLogits
+    every_cut : bool
+        Take every distinct score as a candidate, not only those of positives. A metric that does
+        not promise to fall with the false positives needs it.
+    """
+    for strip in data.strips():
+        yield from curves_of_lines(strip, every_cut)
+
+
+def curves_of_lines(strip: ClassStrip, every_cut: bool = False) -> Iterator[ThresholdCurves]:
+    """The curves of the lines of a strip, whose scores are sorted in place."""
+    positive_scores = np.empty(len(strip.rows), dtype=np.float32)
+
+    def order(first: int, last: int) -> None:
+        gather_positives(strip.scores, strip.indptr, strip.rows, first, last, positive_scores)
+        for c in range(first, last):
+            positive_scores[strip.indptr[c] : strip.indptr[c + 1]].sort()
+        strip.scores[first:last].sort(axis=1)
+
+    n_lines, n_scores = strip.scores.shape
+    threads.over_ranges(order, n_lines)
+    width = max(1, _EVERY_CUT_CELLS // n_scores) if every_cut else n_lines
+    for first in range(0, n_lines, width):
+        last = min(first + width, n_lines)
+        part = strip.indptr[first : last + 1]
+        yield _curves(
+            strip.scores[first:last],
+            part - part[0],
+            positive_scores[part[0] : part[-1]],
+            strip.start + first,
+            every_cut,
+        )
+
+
+def _curves(
+    lines: NDArray[np.float32],
+    indptr: NDArray[np.int64],
+    positive_scores: NDArray[np.float32],
+    start: int,
+    every_cut: bool,
+) -> ThresholdCurves:
+    n_lines, n_scores = lines.shape
+    if every_cut:
+        places = np.arange(n_lines + 1) * (n_scores + 1)
+    else:
+        places = indptr + np.arange(n_lines + 1)
+    threshold = np.empty(places[-1], dtype=np.float32)
+    tp, fp = np.empty(places[-1], dtype=np.int64), np.empty(places[-1], dtype=np.int64)
+    length = np.empty(n_lines, dtype=np.int64)
+    fill = curves_at_all if every_cut else curves_at_positives
+    threads.over_ranges(
+        lambda first, last: fill(
+            lines, indptr, positive_scores, first, last, LOWEST, threshold, tp, fp, length
+        ),
+        n_lines,
+    )
+    filled = np.zeros(n_lines + 1, dtype=np.int64)
+    np.cumsum(length, out=filled[1:])
+    kept = np.arange(filled[-1]) + np.repeat(places[:-1] - filled[:-1], length)
+    return ThresholdCurves(
+        indptr=filled,
+        threshold=threshold[kept],
+        tp=tp[kept],
+        fp=fp[kept],
+        positives=np.diff(indptr),
+        cells=np.full(n_lines, n_scores, dtype=np.int64),
+        start=start,
+    )
+
+
+def curves_at_bins(histogram: ScoreHistogram) -> ThresholdCurves:
+    """The curves at the cuts between the filled bins of a histogram: exact up to its grid."""
+    filled = histogram.counts > 0
+    length = filled.sum(axis=1) + 1
+    indptr = np.zeros(len(length) + 1, dtype=np.int64)
+    np.cumsum(length, out=indptr[1:])
+    threshold = np.full(indptr[-1], np.inf, dtype=np.float32)
+    tp, predicted = np.zeros(indptr[-1], np.int64), np.zeros(indptr[-1], np.int64)
+    for c, (start, stop) in enumerate(zip(indptr[:-1], indptr[1:], strict=True)):
+        bins = np.flatnonzero(filled[c])[::-1]
+        scores = histogram.scores[c, bins]
+        middle = 0.5 * (scores[:-1] + scores[1:])
+        threshold[start + 1 : stop] = np.append(middle, LOWEST)[: len(bins)]
+        tp[start + 1 : stop] = np.cumsum(histogram.positives[c, bins])
+        predicted[start + 1 : stop] = np.cumsum(histogram.counts[c, bins])
+    return ThresholdCurves(
+        indptr=indptr,
+        threshold=threshold,
+        tp=tp,
+        fp=predicted - tp,
+        positives=np.asarray(histogram.positives.sum(axis=1)),
+        cells=np.asarray(histogram.counts.sum(axis=1)),
+    )
+
+
+def pooled_curves(data: LabelledLogits, every_cut: bool = False) -> Iterator[ThresholdCurves]:
+    """The curve of all cells as one line, in pieces from the highest cuts to the lowest.
+
+    The thresholds are the scores themselves; `midway` moves one between its neighbours. At the
+    scores of positives it takes two passes: one gathers them, one counts the cells above each. At
+    every distinct score it takes one pass for each 16 million cells, whatever their number: the
+    matrix is never held whole.
+    """
+    if every_cut:
+        return _pooled_everywhere(data)
+    return iter([_pooled_at_positives(data)])
+
+
+def midway(data: LabelledLogits, score: np.float32) -> np.float32:
+    """The threshold between `score` and the next lower score of all cells; one pass."""
+    lower = np.float32(-np.inf)
+    for block in data.blocks():
+        below = block.scores[block.scores < score]
+        lower = max(lower, below.max(initial=np.float32(-np.inf)))
+    return LOWEST if lower == -np.inf else cut_between(lower, score)
+
+
+def _positive_scores(block: Block) -> NDArray[np.float32]:
+    rows = np.repeat(np.arange(len(block.scores)), np.diff(block.indptr))
+    return block.scores[rows, block.indices]
+
+
+def _one_line(
+    data: LabelledLogits,
+    threshold: NDArray[np.float32],
+    tp: NDArray[np.int64],
+    predicted: NDArray[np.int64],
+) -> ThresholdCurves:
+    return ThresholdCurves(
+        indptr=np.array([0, len(threshold)]),
+        threshold=threshold,
+        tp=tp,
+        fp=predicted - tp,
+        positives=np.array([data.labels.n_labels]),
+        cells=np.array([data.shape[0] * data.shape[1]]),
+    )
+
+
+_ABOVE_ALL = np.array([np.inf], dtype=np.float32)
+
+
+def _pooled_at_positives(data: LabelledLogits) -> ThresholdCurves:
+    scores = np.concatenate([_positive_scores(block) for block in data.blocks()])
+    cuts, times = np.unique(scores[scores > -np.inf], return_counts=True)
+    above = np.zeros(len(cuts), dtype=np.int64)
+
+    def count(cells: NDArray[np.float32]) -> None:
+        halves = np.array_split(cells, threads.n_threads())
+        threads.over_ranges(lambda a, b: [half.sort() for half in halves[a:b]], len(halves))
+        for half in halves:
+            threads.over_ranges(lambda a, b: add_counts_above(half, cuts, a, b, above), len(cuts))
+
+    held: list[NDArray[np.float32]] = []
+    for block in data.blocks():
+        held.append(block.scores.ravel())
+        if sum(len(cells) for cells in held) >= _POOL_CELLS:
+            count(np.concatenate(held))
+            held = []
+    if held:
+        count(np.concatenate(held))
+    return _one_line(
+        data,
+        np.concatenate([_ABOVE_ALL, cuts[::-1]]),
+        np.concatenate([[0], np.cumsum(times[::-1])]),
+        np.concatenate([[0], above[::-1]]),
+    )
+
+
+def _pooled_everywhere(data: LabelledLogits) -> Iterator[ThresholdCurves]:
+    yield _one_line(data, _ABOVE_ALL, np.zeros(1, np.int64), np.zeros(1, np.int64))
+    tp, predicted = 0, 0
+    for lowest, highest in _bands(data):
+        cells, hits = [], []
+        for block in data.blocks():
+            inside = block.scores[(block.scores >= lowest) & (block.scores <= highest)]
+            cells.append(inside)
+            positives = _positive_scores(block)
+            hits.append(positives[(positives >= lowest) & (positives <= highest)])
+        found, times = np.unique(np.concatenate(cells), return_counts=True)
+        positive_times = np.zeros(len(found), dtype=np.int64)
+        np.add.at(positive_times, np.searchsorted(found, np.concatenate(hits)), 1)
+        tp_here = tp + np.cumsum(positive_times[::-1])
+        predicted_here = predicted + np.cumsum(times[::-1])
+        if len(found):
+            yield _one_line(data, found[::-1], tp_here, predicted_here)
+            tp, predicted = int(tp_here[-1]), int(predicted_here[-1])
+
+
+def _bands(data: LabelledLogits) -> list[tuple[np.float32, np.float32]]:
+    """Ranges of scores, highest first, with about ``_POOL_CELLS`` cells each; one pass.
+
+    The upper 16 bits of a float32, put in order, are a grid fine enough to part any scores that
+    are not all equal to 1 in 128.
+    """
+    coarse = np.zeros(1 << 16, dtype=np.int64)
+    for block in data.blocks():
+        bits = block.scores[block.scores > -np.inf].view(np.int32)
+        place = np.where(bits >= 0, bits, -(bits & 0x7FFFFFFF) - 1) >> 16
+        coarse += np.bincount(place + (1 << 15), minlength=1 << 16)
+    bands: list[tuple[np.float32, np.float32]] = []
+    cells, highest = 0, (1 << 16) - 1
+    for place in range((1 << 16) - 1, -1, -1):
+        cells += coarse[place]
+        if cells and (cells + coarse[place - 1] > _POOL_CELLS or place == 0):
+            bands.append((_edge(place, 0x0000), _edge(highest, 0xFFFF)))
+            cells, highest = 0, place - 1
+    return bands
+
+
+def _edge(place: int, low_bits: int) -> np.float32:
+    """The float32 whose ordered bits are `place` above `low_bits`, kept finite."""
+    ordered = ((place - (1 << 15)) << 16) | low_bits
+    bits = ordered if ordered >= 0 else (-(ordered + 1)) | 0x80000000
+    value = np.array(bits, dtype=np.uint32).view(np.float32)[()]
+    limit = np.finfo(np.float32).max
+    if np.isnan(value) or np.isinf(value):
+        return np.float32(limit if ordered >= 0 else -limit)
+    return np.float32(value)

@@ -1,0 +1,90 @@
+"""`Evidence`: what a fit may ask for, each part built when it is first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibrate.data import LabelledLogits
+from calibrate.ops import CalibrationOp
+from calibrate.statistics.curves import ThresholdCurves, curves_at_bins, threshold_curves
+from calibrate.statistics.histogram import ScoreHistogram
+
+
+class Evidence:
+    """Scores and labels after some steps, as rows, as a histogram, as exact curves.
+
+    Made from rows, it builds the histogram on first use, once for all steps: a later step only
+    moves the means of the bins. Made from a histogram, it has no rows to give.
+
+    Parameters
+    ----------
+    rows : LabelledLogits, optional
+    histogram : ScoreHistogram, optional
+        One of the two must be given.
+    """
+
+    def __init__(
+        self, rows: LabelledLogits | None = None, histogram: ScoreHistogram | None = None
+    ) -> None:
+        if rows is None and histogram is None:
+            raise TypeError("evidence needs rows of logits or a histogram, got neither")
+        self._rows = rows
+        self._histogram = histogram
+
+    def after(self, step: CalibrationOp) -> Evidence:
+        """The same evidence with one more step applied."""
+        return Evidence(
+            None if self._rows is None else self._rows.after(step),
+            None if self._histogram is None else self._histogram.after(step),
+        )
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes."""
+        return self._rows.shape[1] if self._rows is not None else self.histogram.n_classes
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return self._rows.shape[0] if self._rows is not None else self.histogram.n_rows
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """Class names, or None."""
+        return None if self._rows is None else self._rows.class_names
+
+    @property
+    def positives(self) -> NDArray[np.int64]:
+        """Positive rows of each class, (n_classes,)."""
+        if self._rows is not None:
+            return self._rows.labels.positives
+        return np.asarray(self.histogram.positives.sum(axis=1))
+
+    @property
+    def histogram(self) -> ScoreHistogram:
+        """Counts of the scores on a grid; one pass over the rows when first asked for."""
+        if self._histogram is None:
+            self._histogram = ScoreHistogram.of(self.rows)
+        return self._histogram
+
+    @property
+    def rows(self) -> LabelledLogits:
+        """The rows themselves.
+
+        Raises
+        ------
+        TypeError
+            If there is only a histogram.
+        """
+        if self._rows is None:
+            raise TypeError("this step is fitted from rows of logits, got a histogram")
+        return self._rows
+
+    def curves(self, every_cut: bool) -> Iterator[ThresholdCurves]:
+        """Threshold curves of all classes: exact, strip by strip, or at the bins without rows."""
+        if self._rows is None:
+            return iter([curves_at_bins(self.histogram)])
+        return threshold_curves(self._rows, every_cut)

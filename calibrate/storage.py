@@ -1,0 +1,132 @@
+"""Rule files: one safetensors file, its metadata one key of canonical JSON.
+
+Nothing is executed on load: arrays are arrays, ops are looked up in the closed set of
+`calibrate.ops`. One metadata key, since the bytes of a file with several differ from run to run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from calibrate.ops import OPS, Op
+
+FORMAT = 1
+"""Version of the file format; a reader refuses a newer one."""
+
+_KEY = "calibrate"
+
+
+def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> None:
+    """Let `write` fill a temporary file beside `path`, then rename it: all or nothing.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be written to or the disk is full; no file is left behind.
+    """
+    target = Path(path)
+    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())  # noqa: PTH101
+        os.replace(temporary, target)  # noqa: PTH105
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)  # noqa: PTH108
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def save_ops(path: str | os.PathLike[str], ops: tuple[Op, ...], header: dict[str, Any]) -> None:
+    """Write ops and a JSON header to `path`.
+
+    Raises
+    ------
+    OSError
+        If `path` cannot be written; nothing half-written is left.
+    """
+    arrays = {
+        f"{place}.{name}": np.ascontiguousarray(array)
+        for place, op in enumerate(ops)
+        for name, array in op.arrays().items()
+    }
+    content = {
+        **header,
+        "format": FORMAT,
+        "ops": [
+            {"op": op.wire_name, "arrays": sorted(op.arrays()), "numbers": op.numbers()}
+            for op in ops
+        ],
+    }
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    data = safetensors.numpy.save(arrays, metadata={_KEY: text})
+    write_atomically(path, lambda file: file.write(data))
+
+
+def load_ops(path: str | os.PathLike[str]) -> tuple[tuple[Op, ...], dict[str, Any]]:
+    """Ops and JSON header of a rule file.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is truncated, not a rule file, of a newer format, or names an unknown op.
+    """
+    if not Path(path).exists():
+        raise FileNotFoundError(f"no rule file at {os.fspath(path)}")
+    try:
+        with safetensors.safe_open(os.fspath(path), framework="np") as file:
+            metadata = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (safetensors.SafetensorError, OSError, TypeError) as error:
+        raise ValueError(
+            f"{os.fspath(path)} must be a whole safetensors rule file, but reading it failed: "
+            f"{error}"
+        ) from error
+    if _KEY not in metadata:
+        raise ValueError(f"{os.fspath(path)} is a safetensors file, but not a rule of calibrate")
+    content = json.loads(metadata[_KEY])
+    if content["format"] > FORMAT:
+        raise ValueError(
+            f"{os.fspath(path)} has format {content['format']}, this version reads up to "
+            f"{FORMAT}: upgrade calibrate-multilabel"
+        )
+    ops = tuple(_op(place, entry, arrays, path) for place, entry in enumerate(content["ops"]))
+    return ops, {k: v for k, v in content.items() if k not in ("ops", "format")}
+
+
+def _op(
+    place: int, entry: dict[str, Any], arrays: dict[str, Any], path: str | os.PathLike[str]
+) -> Op:
+    known = OPS.get(entry["op"])
+    if known is None:
+        raise ValueError(
+            f"{os.fspath(path)} holds the unknown step {entry['op']!r}; known are "
+            f"{', '.join(sorted(OPS))}"
+        )
+    try:
+        parts = {name: arrays[f"{place}.{name}"] for name in entry["arrays"]}
+        return known(**parts, **entry["numbers"])
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"{os.fspath(path)}: the parts of step {entry['op']!r} do not fit: {error}"
+        ) from error
