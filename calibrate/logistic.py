@@ -41,7 +41,7 @@ def lines(
     intercept : bool
         Else the intercept is 0.
     """
-    n = histogram.counts * which[:, None].astype(np.float64)
+    n = _cells_of(histogram, which)
     return _fit(histogram.scores, n, targets, intercept)
 
 
@@ -59,7 +59,7 @@ def intercepts_at(
     slope: float,
 ) -> NDArray[np.float64]:
     """The best intercept of each class in `which` at a given slope; 0 for the others."""
-    n = histogram.counts * which[:, None].astype(np.float64)
+    n = _cells_of(histogram, which)
     found = np.zeros(len(n))
     threads.over_ranges(
         lambda a, b: fit_intercepts(histogram.scores, n, targets, slope, a, b, found), len(n)
@@ -67,14 +67,23 @@ def intercepts_at(
     return found
 
 
+def _cells_of(histogram: ScoreHistogram, which: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Cells of each bin, 0 throughout for the classes that are not to be fitted."""
+    return np.asarray(histogram.counts * which[:, None], dtype=np.float64)
+
+
 def _fit(
     x: NDArray[np.float64], n: NDArray[np.float64], t: NDArray[np.float64], intercept: bool
 ) -> Lines:
-    fitted = Lines(np.ones(len(x)), np.zeros(len(x)), np.zeros(len(x), dtype=np.int64))
-    threads.over_ranges(
-        lambda a, b: fit_lines(x, n, t, intercept, *SLOPE_RANGE, a, b, *fitted), len(x)
-    )
-    return fitted
+    slope, shift = np.ones(len(x)), np.zeros(len(x))
+    status = np.zeros(len(x), dtype=np.int64)
+    low, high = SLOPE_RANGE
+
+    def fit(first: int, last: int) -> None:
+        fit_lines(x, n, t, intercept, low, high, first, last, slope, shift, status)
+
+    threads.over_ranges(fit, len(x))
+    return Lines(slope, shift, status)
 
 
 def can_fit(histogram: ScoreHistogram) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

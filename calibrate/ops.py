@@ -23,7 +23,7 @@ LOWEST = np.float32(np.finfo(np.float32).min)
 
 
 class RowLabels(NamedTuple):
-    """Labels of consecutive rows, as in CSR: ``indptr`` int64, ``indices`` int32, sorted in rows."""
+    """Labels of consecutive rows, as in CSR: ``indptr`` int64, ``indices`` int32, sorted."""
 
     indptr: NDArray[np.int64]
     indices: NDArray[np.int32]
@@ -60,7 +60,7 @@ def top_mask(logits: Float32, k: NDArray[np.int64]) -> NDArray[np.bool_]:
     tied = (logits == lowest_kept[:, None]) & (logits > -np.inf)
     room = k - np.count_nonzero(above, axis=1)
     tied &= np.cumsum(tied, axis=1, dtype=np.int32) <= room[:, None]
-    return above | tied
+    return np.asarray(above | tied)
 
 
 @dataclass(frozen=True, eq=False)

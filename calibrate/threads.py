@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 
 def n_threads() -> int:
@@ -33,5 +34,5 @@ def over_ranges(work: Callable[[int, int], object], n_items: int) -> None:
         return
     cuts = [n_items * part // parts for part in range(parts + 1)]
     with ThreadPoolExecutor(parts) as pool:
-        for done in [pool.submit(work, a, b) for a, b in zip(cuts, cuts[1:], strict=False)]:
+        for done in [pool.submit(work, a, b) for a, b in pairwise(cuts)]:
             done.result()

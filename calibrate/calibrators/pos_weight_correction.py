@@ -74,10 +74,13 @@ class PosWeightCorrection(Calibrator):
         array([  4., 201.])
         """
         positives = np.asarray(positives, dtype=np.float64)
-        if positives.ndim != 1 or ((positives < 0) | (positives > n_rows)).any():
+        if positives.ndim != 1:
+            raise ValueError(f"positives must be one count per class, got {positives.shape}")
+        wrong = (positives < 0) | (positives > n_rows)
+        if wrong.any():
             raise ValueError(
-                f"positives must be one count from 0 to n_rows = {n_rows} per class, got "
-                f"{positives if positives.ndim != 1 else positives[(positives < 0) | (positives > n_rows)][0]}"
+                f"positives must be counts from 0 to n_rows = {n_rows}, got "
+                f"{positives[wrong][0]:g} at class {int(np.argmax(wrong))}"
             )
         negatives = n_rows - positives
         half = 0.5 * ((positives == 0) | (negatives == 0))
@@ -96,4 +99,4 @@ class PosWeightCorrection(Calibrator):
             raise ValueError(
                 f"pos_weight must be positive and finite, got {weight[wrong].flat[0]:g}{where}"
             )
-        return Fitted(Affine(np.float32(1.0), -np.log(weight)))
+        return Fitted(Affine(np.array(1.0, np.float32), -np.log(weight).astype(np.float32)))

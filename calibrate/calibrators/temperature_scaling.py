@@ -56,8 +56,7 @@ class TemperatureScaling(Calibrator):
         histogram = evidence.histogram
         pooled = logistic.pooled_line(histogram, intercept=self.bias)
         if not self.per_class:
-            shift = pooled.intercept[0] if self.bias else 0.0
-            return Fitted(Affine(np.float32(pooled.slope[0]), np.float32(shift)))
+            return Fitted(Affine(np.array(pooled.slope[0]), np.array(pooled.intercept[0])))
         both_sides, differing = logistic.can_fit(histogram)
         own = both_sides & differing
         lines = logistic.lines(

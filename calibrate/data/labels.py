@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -260,7 +261,7 @@ def _from_lists(
         if isinstance(row, str) or not hasattr(row, "__iter__"):
             raise TypeError(f"labels of a row must be a list of ids or names, got {row!r}")
         found = sorted(_class_of(label, number, n_classes, places) for label in row)
-        for one, other in zip(found, found[1:], strict=False):
+        for one, other in pairwise(found):
             if one == other:
                 raise ValueError(
                     "labels of a row must differ, got "

@@ -63,7 +63,7 @@ class SharedThreshold(DecisionRule):
             findings = (self._infeasible(reached),)
         if threshold < np.inf:
             threshold = midway(rows, threshold)
-        return Fitted(ops.Threshold(threshold), findings)
+        return Fitted(ops.Threshold(np.array(threshold)), findings)
 
     def _infeasible(self, reached: float) -> Finding:
         if isinstance(self.metric, ConstrainedMetric):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -202,7 +203,7 @@ def curves_at_bins(histogram: ScoreHistogram) -> ThresholdCurves:
     np.cumsum(length, out=indptr[1:])
     threshold = np.full(indptr[-1], np.inf, dtype=np.float32)
     tp, predicted = np.zeros(indptr[-1], np.int64), np.zeros(indptr[-1], np.int64)
-    for c, (start, stop) in enumerate(zip(indptr[:-1], indptr[1:], strict=True)):
+    for c, (start, stop) in enumerate(pairwise(indptr)):
         bins = np.flatnonzero(filled[c])[::-1]
         scores = histogram.scores[c, bins]
         middle = 0.5 * (scores[:-1] + scores[1:])
@@ -271,10 +272,18 @@ def _pooled_at_positives(data: LabelledLogits) -> ThresholdCurves:
     above = np.zeros(len(cuts), dtype=np.int64)
 
     def count(cells: NDArray[np.float32]) -> None:
-        halves = np.array_split(cells, threads.n_threads())
-        threads.over_ranges(lambda a, b: [half.sort() for half in halves[a:b]], len(halves))
-        for half in halves:
-            threads.over_ranges(lambda a, b: add_counts_above(half, cuts, a, b, above), len(cuts))
+        parts = np.array_split(cells, threads.n_threads())
+
+        def order(first: int, last: int) -> None:
+            for part in parts[first:last]:
+                part.sort()
+
+        def add(first: int, last: int) -> None:
+            for part in parts:
+                add_counts_above(part, cuts, first, last, above)
+
+        threads.over_ranges(order, len(parts))
+        threads.over_ranges(add, len(cuts))
 
     held: list[NDArray[np.float32]] = []
     for block in data.blocks():
@@ -318,16 +327,17 @@ def _bands(data: LabelledLogits) -> list[tuple[np.float32, np.float32]]:
     The upper 16 bits of a float32, put in order, are a grid fine enough to part any scores that
     are not all equal to 1 in 128.
     """
-    coarse = np.zeros(1 << 16, dtype=np.int64)
+    count = np.zeros(1 << 16, dtype=np.int64)
     for block in data.blocks():
         bits = block.scores[block.scores > -np.inf].view(np.int32)
         place = np.where(bits >= 0, bits, -(bits & 0x7FFFFFFF) - 1) >> 16
-        coarse += np.bincount(place + (1 << 15), minlength=1 << 16)
+        count += np.bincount(place + (1 << 15), minlength=1 << 16)
+    coarse = [int(n) for n in count]
     bands: list[tuple[np.float32, np.float32]] = []
     cells, highest = 0, (1 << 16) - 1
     for place in range((1 << 16) - 1, -1, -1):
         cells += coarse[place]
-        if cells and (cells + coarse[place - 1] > _POOL_CELLS or place == 0):
+        if cells and (place == 0 or cells + coarse[place - 1] > _POOL_CELLS):
             bands.append((_edge(place, 0x0000), _edge(highest, 0xFFFF)))
             cells, highest = 0, place - 1
     return bands
