@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,7 @@ def _ratio(top: Counts, bottom: Counts) -> Counts:
 class CutMetric:
     """A metric that can name the positives as its only candidates for the best cut."""
 
-    positives_suffice = True
+    positives_suffice: ClassVar[bool] = True
 
     def __call__(self, tp: Counts, fp: Counts, fn: Counts, tn: Counts) -> Counts:
         """Value of cuts with these counts, same shape."""
@@ -36,17 +37,18 @@ class CutMetric:
 
 
 class ConstrainedMetric(CutMetric):
-    """A metric that is ``-inf`` where a cut breaks a bound."""
+    """A metric that is ``-inf`` where a cut breaks a bound.
 
-    @property
-    def bound(self) -> float:
-        """What `constrained` must reach."""
-        raise NotImplementedError
+    Attributes
+    ----------
+    bound : float
+        What `constrained` must reach.
+    constrained_name : str
+        Name of the quantity that is bounded.
+    """
 
-    @property
-    def constrained_name(self) -> str:
-        """Name of the quantity that is bounded."""
-        raise NotImplementedError
+    bound: float
+    constrained_name: ClassVar[str]
 
     def constrained(self, tp: Counts, fp: Counts, fn: Counts, tn: Counts) -> Counts:
         """The quantity that is bounded."""
@@ -197,7 +199,7 @@ def _check_bound(name: str, value: float) -> float:
 @dataclass(frozen=True, repr=False)
 class _PrecisionAtRecall(ConstrainedMetric):
     bound: float
-    constrained_name = "recall"
+    constrained_name: ClassVar[str] = "recall"
 
     def __repr__(self) -> str:
         return f"precision_at_recall({self.bound:g})"
@@ -230,7 +232,7 @@ def precision_at_recall(min_recall: float) -> ConstrainedMetric:
 @dataclass(frozen=True, repr=False)
 class _RecallAtPrecision(ConstrainedMetric):
     bound: float
-    constrained_name = "precision"
+    constrained_name: ClassVar[str] = "precision"
 
     def __repr__(self) -> str:
         return f"recall_at_precision({self.bound:g})"

@@ -64,7 +64,7 @@ def save_ops(path: str | os.PathLike[str], ops: tuple[Op, ...], header: dict[str
         If `path` cannot be written; nothing half-written is left.
     """
     arrays = {
-        f"{place}.{name}": np.ascontiguousarray(array)
+        f"{place}.{name}": np.array(array, order="C")
         for place, op in enumerate(ops)
         for name, array in op.arrays().items()
     }
@@ -130,3 +130,12 @@ def _op(
         raise ValueError(
             f"{os.fspath(path)}: the parts of step {entry['op']!r} do not fit: {error}"
         ) from error
+
+
+def is_rule(path: str | os.PathLike[str]) -> bool:
+    """Whether a safetensors file says that it is a rule of calibrate."""
+    try:
+        with safetensors.safe_open(os.fspath(path), framework="np") as file:
+            return _KEY in (file.metadata() or {})
+    except safetensors.SafetensorError:
+        return False

@@ -6,7 +6,7 @@ import math
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -49,6 +49,11 @@ class LogitSource:
         self._probabilities = probabilities
         self._cells_seen = 0
         self._range = (math.inf, -math.inf)
+        self._watcher: Callable[[int], object] | None = None
+
+    def watch(self, watcher: Callable[[int], object]) -> None:
+        """Call `watcher` with the number of cells of every read from now on."""
+        self._watcher = watcher
 
     def read(self, start: int, stop: int, columns: slice = slice(None)) -> NDArray[np.float32]:
         """Rows ``start:stop`` of some classes, checked, as an array of the caller's own.
@@ -61,6 +66,8 @@ class LogitSource:
         raw = _to_numpy(self._rows[start:stop], columns)
         if raw.shape[0] != min(stop, self.shape[0]) - start:
             raise ValueError(f"logits gave {raw.shape[0]} rows for rows {start}:{stop}")
+        if self._watcher is not None:
+            self._watcher(raw.size)
         if self._probabilities:
             return self._from_probabilities(raw, start, columns)
         with np.errstate(over="ignore", invalid="ignore"):

@@ -330,8 +330,8 @@ def _bands(data: LabelledLogits) -> list[tuple[np.float32, np.float32]]:
     count = np.zeros(1 << 16, dtype=np.int64)
     for block in data.blocks():
         bits = block.scores[block.scores > -np.inf].view(np.int32)
-        place = np.where(bits >= 0, bits, -(bits & 0x7FFFFFFF) - 1) >> 16
-        count += np.bincount(place + (1 << 15), minlength=1 << 16)
+        key = np.where(bits >= 0, bits, -(bits & 0x7FFFFFFF) - 1) >> 16
+        count += np.bincount(key + (1 << 15), minlength=1 << 16)
     coarse = [int(n) for n in count]
     bands: list[tuple[np.float32, np.float32]] = []
     cells, highest = 0, (1 << 16) - 1

@@ -70,6 +70,10 @@ class Evidence:
             self._histogram = ScoreHistogram.of(self.rows)
         return self._histogram
 
+    def build_histogram(self) -> None:
+        """Make the histogram now, so that what comes `after` shares it."""
+        self._histogram = self.histogram
+
     @property
     def rows(self) -> LabelledLogits:
         """The rows themselves.

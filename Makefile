@@ -1,0 +1,45 @@
+# Two commands set everything up, each on a fresh clone: `make demo` and `make test`.
+
+# The line that installs torch. The default takes whatever build the package index gives for this
+# platform; for another one: make demo TORCH="torch==2.13.0 --index-url URL-OF-YOUR-BUILD"
+TORCH ?= torch==2.13.0
+PYTHON ?= python3
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+INSTALL := $(PIP) install --constraint constraints.txt
+
+.PHONY: demo test lint bench clean
+
+demo: .venv/installed
+	$(BIN)/calibrate demo --output calibrate-demo --force
+
+test: .venv/installed-test
+	$(BIN)/python -m pytest
+
+lint: .venv/installed-lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/installed-test
+	$(BIN)/python tests/benchmarks/real_logits.py
+	$(BIN)/python tests/benchmarks/full_size.py
+
+clean:
+	rm -rf .venv calibrate-demo
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(INSTALL) --upgrade pip
+	$(PIP) install $(TORCH)
+	$(INSTALL) --editable .
+	touch $@
+
+.venv/installed-test: .venv/installed
+	$(INSTALL) --group test
+	touch $@
+
+.venv/installed-lint: .venv/installed-test
+	$(INSTALL) --group lint
+	touch $@

@@ -1,0 +1,52 @@
+"""The command line: one file per command, each heavy import inside the command that needs it."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import click
+
+from calibrate import __version__
+from calibrate.cli.output import report_warnings
+
+COMMANDS = ("fit", "apply", "compare", "inspect", "demo")
+
+
+class _Commands(click.Group):
+    """Commands found by the name of their file, imported when asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"calibrate.cli.{cmd_name}").command
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; what the library refuses is one line on stderr and exit code 2."""
+        with report_warnings():
+            try:
+                return super().invoke(ctx)
+            except (ValueError, TypeError, OSError) as error:
+                raise _Refused(str(error)) from error
+
+
+class _Refused(click.ClickException):
+    exit_code = 2
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="calibrate")
+def main() -> None:
+    """Turn the logits of a multilabel network into labels you can trust.
+
+    \b
+    calibrate compare val_logits.npy val_labels.npz       which pipeline is best here?
+    calibrate fit val_logits.npy val_labels.npz -o rule.safetensors
+    calibrate apply rule.safetensors new_logits.npy -o labels.jsonl
+
+    Exit codes: 0 done, 2 refused or failed. Data goes to stdout, everything else to stderr.
+    """  # noqa: D301

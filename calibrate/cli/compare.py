@@ -1,0 +1,72 @@
+"""``calibrate compare``: the table a choice of pipeline rests on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from calibrate.cli import options
+from calibrate.cli.output import emit_json, note, progress
+
+
+@click.command("compare")
+@click.argument("logits")
+@click.argument("labels")
+@click.option("--test-logits", metavar="PATH", help="Rows to judge on, with --test-labels.")
+@click.option("--test-labels", metavar="PATH", help="Their labels.")
+@click.option(
+    "--test-fraction",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.5,
+    show_default=True,
+    help="Rows set apart to judge on, where none are given.",
+)
+@click.option("--seed", default=0, show_default=True, help="Of the random split.")
+@options.pos_weight_option
+@options.labels_options
+@options.logits_options
+@click.option("--markdown", is_flag=True, help="Print the table as Markdown.")
+@options.output_options
+def command(
+    logits: str,
+    labels: str,
+    test_logits: str | None,
+    test_labels: str | None,
+    test_fraction: float,
+    seed: int,
+    pos_weight: str | None,
+    markdown: bool,
+    as_json: bool,
+    quiet: bool,
+    **reading: Any,
+) -> None:
+    """Fit the usual pipelines to LOGITS and LABELS and judge each on rows it was not fitted on.
+
+    Macro-F1 weighs every class alike, micro-F1 every label, instance-F1 every row.
+    predicted/true is the number of labels predicted over the number that are true, overall and
+    for the third of the classes that is rarest among the fitting rows. No pipeline is best in all
+    columns: the highest F1 needs more predictions than there are labels.
+    """
+    if (test_logits is None) != (test_labels is None):
+        raise click.UsageError("--test-logits and --test-labels go together")
+    from calibrate.comparison import compare, split_rows, standard_pipelines
+
+    rows = options.read_rows(logits, labels, **reading)
+    if test_logits is not None and test_labels is not None:
+        fit_rows, test_rows = rows, options.read_rows(test_logits, test_labels, **reading)
+    else:
+        fit_rows, test_rows = split_rows(rows, test_fraction=test_fraction, seed=seed)
+    weights = None if pos_weight is None else options.weights(pos_weight, fit_rows)
+    mean_labels = fit_rows.labels.n_labels / fit_rows.shape[0]
+    with progress(quiet, *{id(r.source): r.source for r in (rows, test_rows)}.values()):
+        found = compare(fit_rows, test_rows, standard_pipelines(mean_labels, weights))
+    if as_json:
+        emit_json("compare", found.as_dict())
+        return
+    note(
+        quiet,
+        f"fitted on {found.n_fit:,} rows, judged on {found.n_test:,} others, "
+        f"{rows.shape[1]:,} classes",
+    )
+    click.echo(found.markdown() if markdown else found.table())

@@ -1,0 +1,178 @@
+"""`compare`: the same rows, many pipelines, each judged on rows it was not fitted on."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibrate.base import FitWarning
+from calibrate.calibrators.platt_scaling import PlattScaling
+from calibrate.calibrators.pos_weight_correction import PosWeightCorrection
+from calibrate.calibrators.temperature_scaling import TemperatureScaling
+from calibrate.data import LabelledLogits
+from calibrate.evaluation import evaluate_rows
+from calibrate.metrics import f_beta
+from calibrate.pipeline import Pipeline
+from calibrate.rules.expected_count_top_k import ExpectedCountTopK
+from calibrate.rules.fixed_threshold import FixedThreshold
+from calibrate.rules.per_class_threshold import PerClassThreshold
+from calibrate.rules.shared_threshold import SharedThreshold
+from calibrate.rules.top_k import TopK
+from calibrate.statistics import Evidence
+
+COLUMNS = {
+    "macro_f": "macro-F1",
+    "micro_f": "micro-F1",
+    "instance_f": "instance-F1",
+    "count_ratio": "predicted/true",
+    "count_ratio_rare": "rarest third",
+}
+"""What the table shows of each evaluation, and the heading it gets."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Figures of several pipelines on the same held-out rows.
+
+    Attributes
+    ----------
+    rows : dict
+        Pipeline name to its evaluation summary (see `calibrate.evaluation`).
+    n_fit, n_test : int
+        Rows fitted on, rows judged on.
+    """
+
+    rows: dict[str, dict[str, float | int]]
+    n_fit: int
+    n_test: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        figures = {
+            name: {k: None if v != v else v for k, v in summary.items()}
+            for name, summary in self.rows.items()
+        }
+        return {"n_fit": self.n_fit, "n_test": self.n_test, "pipelines": figures}
+
+    def table(self) -> str:
+        """The columns a choice rests on, as text of at most 80 columns."""
+        width = max(len("pipeline"), *(len(name) for name in self.rows))
+        lines = [f"{'pipeline':<{width}}  " + "  ".join(COLUMNS.values())]
+        lines += [
+            f"{name:<{width}}  "
+            + "  ".join(
+                f"{summary[key]:>{len(head)}.{2 if key.startswith('count') else 4}f}"
+                for key, head in COLUMNS.items()
+            )
+            for name, summary in self.rows.items()
+        ]
+        return "\n".join(lines)
+
+    def markdown(self) -> str:
+        """The same table for a README."""
+        heads = ["pipeline", *COLUMNS.values()]
+        lines = ["| " + " | ".join(heads) + " |", "|---|" + "---:|" * len(COLUMNS)]
+        for name, summary in self.rows.items():
+            cells = [f"{summary[key]:.{2 if key.startswith('count') else 4}f}" for key in COLUMNS]
+            lines.append("| " + " | ".join([name, *cells]) + " |")
+        return "\n".join(lines)
+
+
+def standard_pipelines(
+    mean_labels: float, pos_weight: NDArray[Any] | float | None = None
+) -> dict[str, Pipeline]:
+    """The pipelines that a choice usually lies between, by name.
+
+    Parameters
+    ----------
+    mean_labels : float
+        Labels per row, for the plain top-k.
+    pos_weight : float or array, (n_classes,), optional
+        Weights of the training; adds the corrected pipelines.
+    """
+    f1, half = f_beta(1), FixedThreshold(0.0)
+    pipelines = {"raw, cut at 0.5": Pipeline([], half)}
+    if pos_weight is not None:
+        corrected = PosWeightCorrection(pos_weight)
+        pipelines["z - log w, cut at 0.5"] = Pipeline([corrected], half)
+    pipelines |= {
+        "temperature, cut at 0.5": Pipeline([TemperatureScaling()], half),
+        "Platt, cut at 0.5": Pipeline([PlattScaling()], half),
+        "per-class thresholds": Pipeline([], PerClassThreshold(f1)),
+        "shared threshold, raw": Pipeline([], SharedThreshold(f1)),
+        "shared threshold, Platt": Pipeline([PlattScaling()], SharedThreshold(f1)),
+        "top-k, Platt": Pipeline([PlattScaling()], TopK(max(1, round(mean_labels)))),
+        "expected count, Platt": Pipeline([PlattScaling()], ExpectedCountTopK()),
+    }
+    return pipelines
+
+
+def compare(
+    fit_rows: LabelledLogits,
+    test_rows: LabelledLogits,
+    pipelines: Mapping[str, Pipeline],
+    *,
+    beta: float = 1.0,
+) -> Comparison:
+    """Fit each pipeline to `fit_rows` and evaluate it on `test_rows`.
+
+    Thirds of the classes by frequency are those of the fitting rows, so that the luck of the test
+    rows does not choose them. The histogram of the fitting rows is made once for all pipelines.
+
+    Parameters
+    ----------
+    fit_rows, test_rows : LabelledLogits
+        Of the same classes, no row in both.
+    pipelines : mapping of str to Pipeline
+    beta : float
+        Of the F-measures reported.
+
+    Raises
+    ------
+    ValueError
+        If the classes differ in number.
+    """
+    if fit_rows.shape[1] != test_rows.shape[1]:
+        raise ValueError(
+            f"test rows must have the {fit_rows.shape[1]} classes of the fitting rows, got "
+            f"{test_rows.shape[1]}"
+        )
+    evidence = Evidence(fit_rows)
+    evidence.build_histogram()
+    rows = {}
+    for name, pipeline in pipelines.items():
+        with warnings.catch_warnings():
+            # the findings of a fit are about its classes, not about the choice of a pipeline
+            warnings.simplefilter("ignore", FitWarning)
+            decision = pipeline.fit_evidence(evidence).decision_
+        rows[name] = evaluate_rows(
+            decision, test_rows, beta=beta, ranking=False, frequency=fit_rows.labels.positives
+        ).summary
+    return Comparison(rows, fit_rows.shape[0], test_rows.shape[0])
+
+
+def split_rows(
+    rows: LabelledLogits, *, test_fraction: float = 0.5, seed: int = 0
+) -> tuple[LabelledLogits, LabelledLogits]:
+    """Two random parts of the rows, to fit on and to test on.
+
+    Raises
+    ------
+    ValueError
+        If a part would be empty.
+    """
+    n_rows = rows.shape[0]
+    n_test = round(n_rows * test_fraction)
+    if not 0 < n_test < n_rows:
+        raise ValueError(
+            f"a split needs rows on both sides, got {n_test} test rows of {n_rows} in all"
+        )
+    order = np.random.default_rng(seed).permutation(n_rows)
+    parts: Iterable[NDArray[np.int64]] = (np.sort(order[n_test:]), np.sort(order[:n_test]))
+    fit, test = (rows.take(part) for part in parts)
+    return fit, test

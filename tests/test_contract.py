@@ -1,0 +1,344 @@
+"""Laws that every calibrator and every rule keeps; a new method is tested from its file on."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from pkgutil import iter_modules
+
+import numpy as np
+import pytest
+from scipy import sparse
+from sklearn.base import clone
+
+import calibrate as cal
+from calibrate.base import Calibrator, DecisionRule, FitWarning
+from calibrate.data import labelled_logits
+from calibrate.statistics import Evidence
+
+PACKAGE = Path(cal.__file__).parent
+
+OPTIONS = {
+    "PosWeightCorrection": [{"pos_weight": 3.0}, {"pos_weight": np.linspace(0.5, 20, 7)}],
+    "TemperatureScaling": [
+        {"per_class": per_class, "bias": bias}
+        for per_class in (False, True)
+        for bias in (False, True)
+    ],
+    "PerClassThreshold": [
+        {"metric": cal.metrics.f_beta(1)},
+        {"metric": cal.metrics.recall_at_precision(0.5)},
+        {"metric": lambda tp, fp, fn, tn: tp - 0.5 * fp},
+    ],
+    "SharedThreshold": [
+        {"metric": cal.metrics.f_beta(1)},
+        {"metric": lambda tp, fp, fn, tn: tp - 0.5 * fp},
+    ],
+    "TopK": [{"k": 2}],
+    "ExpectedCountTopK": [{}, {"min_k": 1, "max_k": 3}],
+}
+"""Constructor options to test a method with; a method without an entry is made without options."""
+
+
+def methods(room: str) -> list[object]:
+    made = []
+    for module in iter_modules([str(PACKAGE / room)]):
+        name = "".join(word.capitalize() for word in module.name.split("_"))
+        made += [getattr(cal, name)(**options) for options in OPTIONS.get(name, [{}])]
+    return made
+
+
+def name_of(step: object) -> str:
+    return repr(step).replace("\n", "")
+
+
+CALIBRATORS = methods("calibrators")
+RULES = methods("rules")
+STEPS = CALIBRATORS + RULES
+
+every_step = pytest.mark.parametrize("step", STEPS, ids=name_of)
+every_calibrator = pytest.mark.parametrize("step", CALIBRATORS, ids=name_of)
+every_rule = pytest.mark.parametrize("step", RULES, ids=name_of)
+
+
+@pytest.fixture(autouse=True)
+def _findings_are_no_errors():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FitWarning)
+        yield
+
+
+def rows(n_rows: int = 300, n_classes: int = 7, seed: int = 0, *, distinct: bool = False):
+    """Logits that lean towards the labels, with ties unless `distinct`, one class empty."""
+    rng = np.random.default_rng(seed)
+    prevalence = np.linspace(0.05, 0.6, n_classes)
+    labels = rng.random((n_rows, n_classes)) < prevalence
+    if n_classes > 2:
+        labels[:, 2] = False
+    logits = rng.normal(size=labels.shape) + 1.5 * labels + np.log(prevalence) + 1
+    if not distinct:
+        logits = np.round(logits * 8) / 8
+    return logits.astype(np.float32), labels
+
+
+def decision_of(step, logits, labels, **options):
+    """The frozen decision of a pipeline that holds the step."""
+    if isinstance(step, Calibrator):
+        pipeline = cal.Pipeline([step], cal.ExpectedCountTopK())
+    else:
+        pipeline = cal.Pipeline([], step)
+    return pipeline.fit(logits, labels, **options).decision_
+
+
+def same_labels(one, other) -> bool:
+    return one.shape == other.shape and (one != other).nnz == 0
+
+
+def same_op(one, other) -> bool:
+    arrays = one.arrays()
+    return (
+        type(one) is type(other)
+        and one.numbers() == other.numbers()
+        and all(np.array_equal(a, other.arrays()[name]) for name, a in arrays.items())
+    )
+
+
+def test_every_method_registers_itself():
+    calibrators = {type(step).__name__ for step in CALIBRATORS}
+    rules = {type(step).__name__ for step in RULES}
+
+    assert calibrators <= set(Calibrator.registry)
+    assert rules <= set(DecisionRule.registry)
+
+
+@every_step
+def test_fit_returns_self_and_leaves_the_options_alone(step):
+    step = clone(step)
+    before = {name: repr(value) for name, value in step.get_params().items()}
+
+    result = step.fit(*rows())
+
+    assert result is step
+    assert {name: repr(value) for name, value in step.get_params().items()} == before
+
+
+@every_step
+def test_the_callers_arrays_are_never_changed(step):
+    logits, labels = rows()
+    kept = logits.copy(), labels.copy()
+    logits.setflags(write=False)
+
+    decision_of(step, logits, labels).predict(logits)
+
+    assert np.array_equal(logits, kept[0])
+    assert np.array_equal(labels, kept[1])
+
+
+@every_step
+def test_the_block_size_changes_nothing(step, monkeypatch):
+    logits, labels = rows()
+    whole = decision_of(step, logits, labels)
+    expected = whole.predict(logits)
+
+    monkeypatch.setattr("calibrate.data.logits.BLOCK_CELLS", 50)
+    monkeypatch.setattr("calibrate.data.dataset.STRIP_CELLS", 1)
+    monkeypatch.setattr("calibrate.data.dataset._FEWEST_CLASSES", 2)
+    pieces = decision_of(step, logits, labels)
+
+    assert same_op(pieces.rule, whole.rule)
+    assert same_labels(pieces.predict(logits), expected)
+
+
+@every_step
+def test_the_number_of_threads_changes_nothing(step, monkeypatch):
+    logits, labels = rows()
+    monkeypatch.setenv("CALIBRATE_NUM_THREADS", "1")
+    one = decision_of(step, logits, labels)
+
+    monkeypatch.setenv("CALIBRATE_NUM_THREADS", "5")
+    five = decision_of(step, logits, labels)
+
+    assert same_op(one.rule, five.rule)
+    assert all(same_op(a, b) for a, b in zip(one.steps, five.steps, strict=True))
+
+
+@every_step
+def test_the_order_of_the_rows_changes_nothing(step):
+    logits, labels = rows()
+    order = np.random.default_rng(1).permutation(len(logits))
+    expected = decision_of(step, logits, labels).predict(logits)
+
+    shuffled = decision_of(step, logits[order], labels[order]).predict(logits[order])
+
+    assert same_labels(shuffled, expected[order])
+
+
+@every_step
+def test_the_order_of_the_classes_changes_nothing(step):
+    logits, labels = rows(distinct=True)
+    order = np.random.default_rng(2).permutation(logits.shape[1])
+    weighted = isinstance(step, cal.PosWeightCorrection) and np.ndim(step.pos_weight) == 1
+    moved = cal.PosWeightCorrection(step.pos_weight[order]) if weighted else step
+
+    expected = decision_of(step, logits, labels).predict(logits)
+    permuted = decision_of(moved, logits[:, order], labels[:, order]).predict(logits[:, order])
+
+    assert same_labels(permuted, expected[:, order])
+
+
+@every_step
+def test_the_container_changes_nothing(step, tmp_path):
+    import torch
+
+    logits, labels = rows()
+    expected = decision_of(step, logits, labels).predict(logits)
+    np.save(tmp_path / "logits.npy", logits)
+    sparse.save_npz(tmp_path / "labels.npz", sparse.csr_array(labels))
+    containers = [
+        (np.asfortranarray(logits), labels.astype(np.uint8)),
+        (logits.astype(np.float64), sparse.coo_array(labels)),
+        (logits.astype(">f4"), labels.astype(np.int64)),
+        (torch.from_numpy(logits.copy()), torch.from_numpy(labels)),
+        (logits, [np.flatnonzero(row).tolist() for row in labels]),
+        (tmp_path / "logits.npy", str(tmp_path / "labels.npz")),
+        ([logits[:100], logits[100:]], sparse.csc_matrix(labels)),
+    ]
+
+    for other_logits, other_labels in containers:
+        decision = decision_of(step, other_logits, other_labels)
+
+        assert same_labels(decision.predict(other_logits), expected)
+
+
+@every_step
+def test_the_rule_file_changes_nothing(step, tmp_path):
+    logits, labels = rows()
+    names = [f"class {i}" for i in range(logits.shape[1])]
+    decision = decision_of(step, logits, labels, class_names=names)
+
+    decision.save(tmp_path / "rule.safetensors")
+    loaded = cal.load(tmp_path / "rule.safetensors")
+
+    assert same_labels(loaded.predict(logits), decision.predict(logits))
+    assert np.array_equal(loaded.predict_proba(logits), decision.predict_proba(logits))
+    assert loaded.class_names == tuple(names)
+    assert dict(loaded.provenance) == dict(decision.provenance)
+
+
+@every_step
+def test_the_same_fit_writes_the_same_bytes(step, tmp_path):
+    logits, labels = rows()
+
+    for name in ("one", "other"):
+        decision_of(step, logits, labels).save(tmp_path / name)
+
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
+
+
+@every_step
+def test_steps_one_by_one_decide_as_the_decision_does(step):
+    logits, labels = rows()
+    pipeline = cal.Pipeline(
+        [cal.PosWeightCorrection(2.5), cal.TemperatureScaling(per_class=True, bias=True)],
+        step if isinstance(step, DecisionRule) else cal.PerClassThreshold(cal.metrics.f_beta(1)),
+    ).fit(logits, labels)
+    new = rows(seed=9)[0]
+
+    calibrated = new
+    for calibrator in pipeline.calibrators_:
+        calibrated = calibrator.transform(calibrated)
+
+    assert same_labels(pipeline.predict(new), pipeline.rule_.predict(calibrated))
+
+
+@every_calibrator
+def test_calibration_keeps_the_order_within_a_class(step):
+    logits, labels = rows()
+
+    calibrated = clone(step).fit(logits, labels).transform(logits)
+
+    for before, after in zip(logits.T, calibrated.T, strict=True):
+        order = np.argsort(before, kind="stable")
+        assert (np.diff(after[order]) >= 0).all()
+        assert len(np.unique(after)) == len(np.unique(before))
+
+
+@every_calibrator
+def test_a_calibrator_is_fitted_from_a_histogram_as_from_rows(step):
+    logits, labels = rows()
+    histogram = Evidence(labelled_logits(logits, labels)).histogram
+
+    from_rows = clone(step).fit(logits, labels).op_
+    from_histogram = clone(step).fit_from(histogram).op_
+
+    assert same_op(from_rows, from_histogram)
+
+
+@every_step
+def test_one_class_is_enough(step):
+    logits, labels = rows(n_classes=1, seed=3)
+    if isinstance(step, cal.PosWeightCorrection):
+        step = cal.PosWeightCorrection(2.0)
+
+    predicted = decision_of(step, logits, labels).predict(logits)
+
+    assert predicted.shape == (300, 1)
+
+
+@every_step
+def test_one_row_is_enough(step):
+    logits = np.array([[2.0, -1.0, 0.5, 1.0, -3.0, 0.0, 0.25]], dtype=np.float32)
+    labels = np.array([[1, 0, 0, 1, 0, 0, 0]])
+
+    predicted = decision_of(step, logits, labels).predict(logits)
+
+    assert predicted.shape == (1, 7)
+
+
+@every_step
+def test_no_rows_are_refused(step):
+    with pytest.raises(ValueError, match="a fit needs at least one row"):
+        clone(step).fit(np.empty((0, 7), np.float32), np.empty((0, 7), np.uint8))
+
+
+@every_step
+def test_other_classes_are_refused_after_the_fit(step):
+    logits, labels = rows()
+
+    decision = decision_of(step, logits, labels)
+
+    with pytest.raises(ValueError, match="must have the 7 classes of the fitted rule, got 6"):
+        decision.predict(logits[:, :6])
+
+
+@every_step
+def test_a_cell_without_a_score_is_decided_negative(step):
+    logits, labels = rows()
+    logits[5, 3] = np.nan
+    logits[6] = np.nan
+
+    pipeline = cal.Pipeline([step], cal.TopK(7)) if isinstance(step, Calibrator) else (
+        cal.Pipeline([], step)
+    )  # fmt: skip
+    predicted = pipeline.fit(logits, labels, nan="negative").predict(logits, nan="negative")
+
+    assert not predicted[5, 3]
+    assert predicted[[6], :].nnz == 0
+
+
+@every_step
+def test_an_unfitted_step_says_so(step):
+    from sklearn.exceptions import NotFittedError
+
+    step = clone(step)
+
+    with pytest.raises(NotFittedError, match=f"{type(step).__name__} must be fitted"):
+        (step.transform if isinstance(step, Calibrator) else step.predict)(rows()[0])
+
+
+@every_step
+def test_the_docstring_says_what_a_user_needs(step):
+    text = type(step).__doc__
+
+    assert "Examples\n" in text
+    assert ">>> " in text
