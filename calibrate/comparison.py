@@ -29,8 +29,8 @@ COLUMNS = {
     "macro_f": "macro-F1",
     "micro_f": "micro-F1",
     "instance_f": "instance-F1",
-    "count_ratio": "predicted/true",
-    "count_ratio_rare": "rarest third",
+    "count_ratio": "pred/true",
+    "count_ratio_rare": "rare third",
 }
 """What the table shows of each evaluation, and the heading it gets."""
 

@@ -33,21 +33,23 @@ def report_warnings() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def bar(quiet: bool, total: int, unit: str) -> Iterator[Callable[[int], object]]:
+def bar(quiet: bool, total: int, unit: str) -> Iterator[Callable[..., None]]:
     """A bar on stderr once a second has gone by; gives what to call with every advance.
 
     Nothing is shown where stderr is not a terminal. Work that goes on beyond `total` is another
-    pass, and the bar starts anew.
+    pass, and the bar starts anew; a second argument corrects the total.
     """
     if quiet or not sys.stderr.isatty():
-        yield lambda _: None
+        yield lambda *_: None
         return
     from tqdm import tqdm
 
     with tqdm(total=total, delay=1.0, unit=unit, unit_scale=True, leave=False) as shown:
 
-        def advance(amount: int) -> None:
-            if shown.n + amount > total:
+        def advance(amount: int, new_total: int | None = None) -> None:
+            if new_total is not None:
+                shown.total = new_total
+            elif shown.n + amount > total:
                 shown.reset()
             shown.update(amount)
 

@@ -174,10 +174,14 @@ def _from_torch(labels: Any) -> Any:
         return _TorchRows(labels)
     from scipy import sparse
 
-    labels = labels.detach().cpu().coalesce() if labels.layout == torch.sparse_coo else labels
-    labels = labels.to_sparse_csr().detach().cpu()
-    parts = (labels.values(), labels.col_indices(), labels.crow_indices())
-    return sparse.csr_array(tuple(part.numpy() for part in parts), shape=tuple(labels.shape))
+    shape = tuple(labels.shape)
+    labels = labels.detach().cpu()
+    if labels.layout == torch.sparse_csr:
+        parts = (labels.values(), labels.col_indices(), labels.crow_indices())
+        return sparse.csr_array(tuple(part.numpy() for part in parts), shape=shape)
+    labels = labels.to_sparse_coo().coalesce()
+    rows, columns = labels.indices().numpy()
+    return sparse.coo_array((labels.values().numpy(), (rows, columns)), shape=shape)
 
 
 class _TorchRows:

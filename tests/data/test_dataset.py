@@ -1,0 +1,103 @@
+"""Logits and labels together: by rows, by classes, in parts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from calibrate.data import labelled_logits
+from calibrate.ops import Affine
+
+
+def example(n_rows: int = 11, n_classes: int = 5):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(n_rows, n_classes)).astype(np.float32)
+    return logits, rng.random(logits.shape) < 0.4
+
+
+@pytest.mark.parametrize("cells", [1, 7, 20, 1 << 20])
+def test_blocks_hold_all_rows_and_their_labels(cells, monkeypatch):
+    monkeypatch.setattr("calibrate.data.logits.BLOCK_CELLS", cells)
+    logits, labels = example()
+
+    blocks = list(labelled_logits(logits, labels).blocks())
+
+    assert np.array_equal(np.concatenate([block.scores for block in blocks]), logits)
+    for block in blocks:
+        for i in range(len(block.scores)):
+            found = block.indices[block.indptr[i] : block.indptr[i + 1]]
+            assert np.array_equal(found, np.flatnonzero(labels[block.start + i]))
+
+
+@pytest.mark.parametrize("width", [1, 2, 5, 64])
+def test_strips_hold_all_classes_and_their_positive_rows(width, monkeypatch):
+    monkeypatch.setattr("calibrate.data.dataset.STRIP_CELLS", 1)
+    monkeypatch.setattr("calibrate.data.dataset._FEWEST_CLASSES", width)
+    logits, labels = example()
+    step = Affine(np.array([1, 2, 4, 8, 16.0], np.float32), np.arange(5, dtype=np.float32))
+
+    strips = list(labelled_logits(logits, labels).after(step).strips())
+
+    scores = np.concatenate([strip.scores for strip in strips])
+    assert np.array_equal(scores, step.apply(logits).T)
+    for strip in strips:
+        assert strip.scores.flags.c_contiguous
+        for c in range(len(strip.scores)):
+            found = strip.rows[strip.indptr[c] : strip.indptr[c + 1]]
+            assert np.array_equal(found, np.flatnonzero(labels[:, strip.start + c]))
+
+
+class RowBlocks:
+    """A memmap stand-in that notes how much each read asks for."""
+
+    def __init__(self, rows):
+        self.rows, self.shape, self.heights = rows, rows.shape, []
+
+    def __getitem__(self, part):
+        self.heights.append(part.stop - part.start)
+        return self.rows[part]
+
+
+def test_classes_are_never_read_one_column_at_a_time():
+    logits, labels = example(400, 200)
+    store = RowBlocks(logits)
+
+    strips = list(labelled_logits(store, labels).strips())
+
+    assert min(len(strip.scores) for strip in strips) >= 64
+    assert len(store.heights) <= 4
+
+
+@pytest.mark.parametrize("cells", [3, 1 << 20])
+def test_taken_rows_read_as_those_rows(cells, monkeypatch):
+    monkeypatch.setattr("calibrate.data.logits.BLOCK_CELLS", cells)
+    logits, labels = example()
+    rows = np.array([0, 3, 4, 10])
+
+    taken = labelled_logits(logits, labels).take(rows)
+
+    assert taken.shape == (4, 5)
+    scores = np.concatenate([block.scores for block in taken.blocks()])
+    assert np.array_equal(scores, logits[rows])
+    assert taken.labels.n_labels == labels[rows].sum()
+
+
+def test_rows_that_disagree_are_refused():
+    logits, labels = example()
+
+    with pytest.raises(ValueError, match="got 11 rows of logits and 10 of labels"):
+        labelled_logits(logits, labels[:10])
+
+
+def test_no_rows_are_refused():
+    with pytest.raises(ValueError, match=r"at least one row, got logits of shape \(0, 5\)"):
+        labelled_logits(np.empty((0, 5)), np.empty((0, 5)))
+
+
+def test_names_of_label_columns_name_the_classes():
+    logits, labels = example()
+
+    rows = labelled_logits(logits, pd.DataFrame(labels, columns=list("abcde")))
+
+    assert rows.class_names == tuple("abcde")
