@@ -104,7 +104,7 @@ def load_ops(path: str | os.PathLike[str]) -> tuple[tuple[Op, ...], dict[str, An
         ) from error
     if _KEY not in metadata:
         raise ValueError(f"{os.fspath(path)} is a safetensors file, but not a rule of calibrate")
-    content = json.loads(metadata[_KEY])
+    content = _content(metadata[_KEY], path)
     if content["format"] > FORMAT:
         raise ValueError(
             f"{os.fspath(path)} has format {content['format']}, this version reads up to "
@@ -114,21 +114,50 @@ def load_ops(path: str | os.PathLike[str]) -> tuple[tuple[Op, ...], dict[str, An
     return ops, {k: v for k, v in content.items() if k not in ("ops", "format")}
 
 
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    "format": int,
+    "ops": list,
+    "n_classes": int,
+    "class_names": (list, type(None)),
+    "class_names_sha256": (str, type(None)),
+    "provenance": dict,
+}
+
+
+def _content(text: str, path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The JSON content of a rule file, its parts of the types they must have."""
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{os.fspath(path)}: the rule's content must be JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{os.fspath(path)}: the rule's content must be a JSON object")
+    if isinstance(content.get("format"), int) and content["format"] > FORMAT:
+        return content
+    for name, expected in _TYPES.items():
+        if name not in content or not isinstance(content[name], expected):
+            raise ValueError(
+                f"{os.fspath(path)}: the rule's {name!r} is missing or not what it must be"
+            )
+    return content
+
+
 def _op(
     place: int, entry: dict[str, Any], arrays: dict[str, Any], path: str | os.PathLike[str]
 ) -> Op:
-    known = OPS.get(entry["op"])
+    name = entry.get("op") if isinstance(entry, dict) else None
+    known = OPS.get(str(name))
     if known is None:
         raise ValueError(
-            f"{os.fspath(path)} holds the unknown step {entry['op']!r}; known are "
+            f"{os.fspath(path)}: the rule holds the unknown step {name!r}; known are "
             f"{', '.join(sorted(OPS))}"
         )
     try:
-        parts = {name: arrays[f"{place}.{name}"] for name in entry["arrays"]}
+        parts = {part: arrays[f"{place}.{part}"] for part in entry["arrays"]}
         return known(**parts, **entry["numbers"])
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(
-            f"{os.fspath(path)}: the parts of step {entry['op']!r} do not fit: {error}"
+            f"{os.fspath(path)}: the parts of step {name!r} do not fit: {error}"
         ) from error
 
 

@@ -100,9 +100,7 @@ def test_special_packages_stay_in_their_rooms(package: str):
         if package in {name.split(".")[0] for name in imported(path)}
     }
 
-    strangers = {
-        user for user in users if not {user, user.split("/")[0]} & ONLY_HERE[package]
-    }
+    strangers = {user for user in users if not {user, user.split("/")[0]} & ONLY_HERE[package]}
     assert strangers == set()
 
 
@@ -141,10 +139,7 @@ def test_loading_a_rule_needs_numpy_and_safetensors_alone(tmp_path: Path):
 @pytest.mark.parametrize("command", [[], ["fit"], ["apply"], ["compare"], ["inspect"], ["demo"]])
 def test_help_brings_in_nothing_heavy(command: list[str]):
     arguments = [*command, "--help"]
-    code = (
-        "from calibrate.cli import main\n"
-        f"main({arguments!r}, standalone_mode=False)"
-    )
+    code = f"from calibrate.cli import main\nmain({arguments!r}, standalone_mode=False)"
 
     assert not loaded_after(code) & (HEAVY | {"numpy", "tqdm"})
 

@@ -1,0 +1,101 @@
+"""A frozen decision labels rows, and refuses what it was not fitted for."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+import calibrate as cal
+from calibrate.ops import Affine, Threshold, TopK
+
+
+def a_decision(**options) -> cal.Decision:
+    step = Affine(np.array([1.0, 2.0], np.float32), np.array([0.0, -1.0], np.float32))
+    return cal.Decision((step,), Threshold(np.array([0.5, 0.5], np.float32)), 2, **options)
+
+
+LOGITS = np.array([[0.5, 0.75], [0.25, 0.5], [3.0, 9.0]])
+
+
+def test_labels_are_a_boolean_csr_matrix():
+    labels = a_decision().predict(LOGITS)
+
+    assert labels.format == "csr"
+    assert labels.dtype == bool
+    assert labels.toarray().tolist() == [[True, True], [False, False], [True, True]]
+
+
+def test_probabilities_are_those_of_the_calibrated_logits():
+    probabilities = a_decision().predict_proba(LOGITS)
+
+    assert probabilities.dtype == np.float32
+    expected = 1 / (1 + np.exp(-(LOGITS * [1, 2] + [0, -1])))
+    assert np.allclose(probabilities, expected, rtol=1e-6)
+
+
+def test_a_cell_without_a_score_has_probability_zero():
+    probabilities = a_decision().predict_proba(np.array([[np.nan, 1.0]]), nan="negative")
+
+    assert probabilities[0, 0] == 0
+
+
+def test_no_rows_give_no_labels():
+    assert a_decision().predict(np.empty((0, 2))).shape == (0, 2)
+    assert a_decision().predict_proba(np.empty((0, 2))).shape == (0, 2)
+
+
+def test_a_decision_for_7900_classes_refuses_7899():
+    decision = cal.Decision((), Threshold(np.zeros(7900, np.float32)), 7900)
+
+    with pytest.raises(ValueError, match="the 7900 classes of the fitted rule, got 7899 classes"):
+        decision.predict(np.zeros((2, 7899)))
+
+
+def test_other_class_names_are_refused():
+    import pandas as pd
+
+    decision = a_decision(class_names=("rock", "jazz"))
+
+    with pytest.raises(ValueError, match="class 1 must be 'jazz' as in the fit, got 'folk'"):
+        decision.predict(pd.DataFrame(LOGITS, columns=["rock", "folk"]))
+
+
+def test_steps_for_other_classes_are_refused():
+    with pytest.raises(ValueError, match="step 'threshold' must be for 3 classes, got 2"):
+        cal.Decision((), Threshold(np.zeros(2, np.float32)), 3)
+
+
+def test_a_decision_cannot_be_changed():
+    decision = a_decision(provenance={"n_rows": 3})
+
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        decision.rule = TopK(1)
+    with pytest.raises(TypeError):
+        decision.provenance["n_rows"] = 4
+    with pytest.raises(ValueError, match="read-only"):
+        decision.rule.threshold[0] = 7
+
+
+def test_provenance_says_what_was_fitted_on_what(tmp_path):
+    logits = np.array([[1.0, -1.0, 0.5], [-1.0, -2.0, 1.0], [2.0, 0.0, -1.0]])
+    labels = np.array([[1, 0, 0], [0, 0, 1], [1, 0, 0]])
+    pipeline = cal.Pipeline(
+        [cal.PosWeightCorrection(np.ones(3))], cal.PerClassThreshold(cal.metrics.f_beta(2))
+    )
+
+    with pytest.warns(cal.FitWarning, match="1 of 3 classes have no positives"):
+        pipeline.fit(logits, labels, class_names=["a", "b", "c"]).save(tmp_path / "rule")
+    found = cal.load(tmp_path / "rule").provenance
+
+    assert found["calibrate"] == cal.__version__
+    assert found["n_rows"] == 3
+    assert found["n_positives"] == 3
+    assert [step["step"] for step in found["pipeline"]] == [
+        "PosWeightCorrection",
+        "PerClassThreshold",
+    ]
+    assert found["pipeline"][1]["options"] == {"metric": "f_beta(2)"}
+    assert found["pipeline"][0]["options"] == {"pos_weight": "array of shape (3,)"}
+    assert found["pipeline"][1]["findings"][0]["classes"] == [1]

@@ -1,0 +1,142 @@
+"""Pipelines fit each step on what the former leave, and change nothing they were given."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+
+import calibrate as cal
+from calibrate.data import labelled_logits
+from calibrate.statistics import Evidence
+
+
+def example(seed: int = 0):
+    rng = np.random.default_rng(seed)
+    labels = rng.random((400, 5)) < [0.5, 0.3, 0.2, 0.1, 0.05]
+    return (1.5 * labels + rng.normal(size=labels.shape) + 1).astype(np.float32), labels
+
+
+def test_each_step_is_fitted_on_what_the_former_leave():
+    logits, labels = example()
+    weights = np.array([1, 2, 4, 8, 16.0])
+
+    pipeline = cal.Pipeline(
+        [cal.PosWeightCorrection(weights), cal.TemperatureScaling(bias=True)],
+        cal.PerClassThreshold(cal.metrics.f_beta(1)),
+    ).fit(logits, labels)
+
+    corrected = cal.PosWeightCorrection(weights).fit(logits, labels).transform(logits)
+    temperature = cal.TemperatureScaling(bias=True).fit(corrected, labels)
+    rule = cal.PerClassThreshold(cal.metrics.f_beta(1)).fit(
+        temperature.transform(corrected), labels
+    )
+    assert np.allclose(pipeline.calibrators_[1].op_.scale, temperature.op_.scale, rtol=1e-5)
+    assert np.allclose(pipeline.rule_.op_.threshold, rule.op_.threshold, atol=1e-5)
+
+
+def test_the_steps_given_stay_unfitted():
+    logits, labels = example()
+    step, rule = cal.PlattScaling(), cal.TopK(2)
+
+    cal.Pipeline([step], rule).fit(logits, labels)
+
+    assert not hasattr(step, "op_")
+    assert not hasattr(rule, "op_")
+
+
+def test_a_pipeline_is_cloned_with_its_steps():
+    pipeline = cal.Pipeline([cal.PlattScaling()], cal.TopK(2))
+
+    copy = clone(pipeline)
+
+    assert copy is not pipeline
+    assert copy.get_params(deep=False)["rule"].k == 2
+
+
+def test_an_unfitted_pipeline_says_so():
+    from sklearn.exceptions import NotFittedError
+
+    with pytest.raises(NotFittedError, match="Pipeline must be fitted before it is used"):
+        cal.Pipeline([], cal.TopK(2)).predict(example()[0])
+
+
+@pytest.mark.parametrize(
+    ("calibrators", "rule", "text"),
+    [
+        ([cal.TopK(1)], cal.TopK(1), "calibrators must be Calibrator objects, got TopK"),
+        ([], cal.PlattScaling(), "rule must be a DecisionRule object, got PlattScaling"),
+        ([], cal.TopK, "rule must be a DecisionRule object"),
+    ],
+)
+def test_steps_of_the_wrong_kind_are_refused(calibrators, rule, text):
+    with pytest.raises(TypeError, match=text):
+        cal.Pipeline(calibrators, rule).fit(*example())
+
+
+def test_a_histogram_serves_in_place_of_rows_for_thresholds():
+    logits, labels = example()
+    histogram = Evidence(labelled_logits(logits, labels)).histogram
+    pipeline = cal.Pipeline([cal.PlattScaling()], cal.PerClassThreshold(cal.metrics.f_beta(1)))
+
+    from_rows = clone(pipeline).fit(logits, labels)
+    from_histogram = clone(pipeline).fit_from(histogram)
+
+    assert same_arrays(from_rows.calibrators_[0].op_, from_histogram.calibrators_[0].op_)
+    exact, binned = (macro_f1(p, logits, labels) for p in (from_rows, from_histogram))
+    assert exact - 0.01 < binned <= exact
+
+
+def macro_f1(pipeline, logits, labels) -> float:
+    return cal.evaluate(pipeline, logits, labels, ranking=False).summary["macro_f"]
+
+
+def same_arrays(one, other) -> bool:
+    return all(np.array_equal(a, other.arrays()[name]) for name, a in one.arrays().items())
+
+
+@pytest.mark.parametrize(
+    "rule", [cal.ExpectedCountTopK(), cal.SharedThreshold(cal.metrics.f_beta(1))]
+)
+def test_rules_that_look_along_rows_refuse_a_histogram(rule):
+    histogram = Evidence(labelled_logits(*example())).histogram
+
+    with pytest.raises(TypeError, match="fitted from rows of logits, got a histogram"):
+        cal.Pipeline([], rule).fit_from(histogram)
+
+
+def test_labels_without_any_positive_are_refused():
+    logits, labels = example()
+
+    for pipeline in (
+        cal.Pipeline([cal.PlattScaling()], cal.TopK(1)),
+        cal.Pipeline([], cal.PerClassThreshold(cal.metrics.f_beta(1))),
+        cal.Pipeline([], cal.ExpectedCountTopK()),
+    ):
+        with pytest.raises(ValueError, match="at least one positive, got none in 400 rows of 5"):
+            pipeline.fit(logits, np.zeros_like(labels))
+
+
+@pytest.mark.parametrize(
+    ("name", "loss"),
+    [
+        ("bibtex", "weighted"),
+        ("bibtex", "weighted_long"),
+        ("goemotions_tfidf", "weighted"),
+        ("corel5k", "weighted"),
+        ("delicious", "weighted"),
+        ("human_go", "weighted"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::calibrate.base.FitWarning")
+def test_on_real_logits_the_label_count_comes_out_right(name, loss, real_logits):
+    saved = real_logits(name, loss)
+    pipeline = cal.Pipeline([cal.PlattScaling()], cal.ExpectedCountTopK())
+
+    pipeline.fit(saved.logits("val"), saved.labels("val"), class_names=saved.class_names)
+
+    logits, labels = saved.arrays("test")
+    before = (np.asarray(logits) >= 0).sum() / labels.sum()
+    after = pipeline.predict(saved.logits("test")).sum() / labels.sum()
+    assert before > 1.2
+    assert 0.9 < after < 1.1
