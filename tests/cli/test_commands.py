@@ -1,0 +1,419 @@
+"""The commands as a user types them: what they print, write, refuse, and how they exit."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from scipy import sparse
+
+import calibrate as cal
+from calibrate.cli import COMMANDS, main
+
+NAMES = [f"class {i}" for i in range(6)]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """A folder with logits, labels in several forms, class names and weights."""
+    rng = np.random.default_rng(0)
+    labels = rng.random((400, 6)) < [0.5, 0.3, 0.2, 0.1, 0.1, 0.05]
+    weights = (1 - labels.mean(axis=0)) / labels.mean(axis=0)
+    logits = 1.5 * labels + rng.normal(size=labels.shape) - 2 + np.log(weights)
+    np.save(tmp_path / "logits.npy", logits.astype(np.float32))
+    sparse.save_npz(tmp_path / "labels.npz", sparse.csr_array(labels))
+    (tmp_path / "names.txt").write_text("\n".join(NAMES) + "\n")
+    np.savetxt(tmp_path / "weights.txt", weights)
+    lines = [[NAMES[i] for i in np.flatnonzero(row)] for row in labels]
+    (tmp_path / "labels.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return tmp_path
+
+
+def run(*arguments: object):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def fitted(files: Path, *options: object) -> Path:
+    rule = files / "rule.safetensors"
+    logits, labels = files / "logits.npy", files / "labels.npz"
+    result = run("fit", logits, labels, "-o", rule, "--force", *options)
+    assert result.exit_code == 0, result.stderr
+    return rule
+
+
+def test_fit_writes_a_rule_and_says_what_it_is(files):
+    rule = files / "rule.safetensors"
+
+    result = run("fit", files / "logits.npy", files / "labels.npz", "-o", rule)
+
+    assert result.exit_code == 0
+    assert result.stdout == f"wrote {rule}: PlattScaling -> ExpectedCountTopK\n"
+    assert "in-sample" in result.stderr
+    assert cal.load(rule).n_classes == 6
+
+
+@pytest.mark.parametrize(
+    ("options", "steps"),
+    [
+        (["--rule", "per-class-threshold", "--metric", "f2"], ["affine", "threshold"]),
+        (["--calibrator", "none", "--rule", "shared-threshold"], ["threshold"]),
+        (["--rule", "top-k:k=2"], ["affine", "top_k"]),
+        (["--rule", "expected-count-top-k:min_k=1,max_k=3"], ["affine", "expected_count_top_k"]),
+        (
+            [
+                "--pos-weight",
+                "auto",
+                "--calibrator",
+                "temperature-scaling:per_class=true,bias=true",
+            ],
+            ["affine", "affine", "expected_count_top_k"],
+        ),
+        (["--rule", "fixed-threshold:threshold=0.5"], ["affine", "threshold"]),
+        (
+            ["--rule", "per-class-threshold:metric=recall-at-precision=0.2"],
+            ["affine", "threshold"],
+        ),
+        (["--metric", "cost=1:10", "--rule", "per-class-threshold"], ["affine", "threshold"]),
+    ],
+)
+def test_fit_takes_steps_and_metrics_by_name(files, options, steps):
+    decision = cal.load(fitted(files, *options))
+
+    assert [op.wire_name for op in (*decision.steps, decision.rule)] == steps
+
+
+def test_fit_by_command_is_the_fit_in_python(files):
+    weights = np.loadtxt(files / "weights.txt")
+    by_command = cal.load(
+        fitted(files, "--pos-weight", files / "weights.txt", "--rule", "per-class-threshold")
+    )
+
+    in_python = cal.Pipeline(
+        [cal.PosWeightCorrection(weights), cal.PlattScaling()],
+        cal.PerClassThreshold(cal.metrics.f_beta(1)),
+    ).fit(files / "logits.npy", files / "labels.npz")
+
+    assert np.array_equal(by_command.rule.threshold, in_python.decision_.rule.threshold)
+    assert np.array_equal(by_command.steps[1].scale, in_python.decision_.steps[1].scale)
+
+
+def test_fit_prints_one_json_object(files):
+    result = run(
+        "fit", files / "logits.npy", files / "labels.npz", "-o", files / "r", "--json", "--quiet"
+    )
+
+    content = json.loads(result.stdout)
+    assert content["schema"] == 1
+    assert content["command"] == "fit"
+    assert content["fitting_rows"]["n_rows"] == 400
+    assert result.stderr == ""
+
+
+@pytest.mark.parametrize("labels", ["labels.jsonl", "labels.npz"])
+def test_class_names_reach_every_output(files, labels):
+    rule = files / "named.safetensors"
+    names = ["--class-names", files / "names.txt"]
+    run("fit", files / "logits.npy", files / labels, "-o", rule, *names)
+
+    for suffix in ("npz", "jsonl", "npy"):
+        result = run("apply", rule, files / "logits.npy", "-o", files / f"out.{suffix}")
+        assert result.exit_code == 0, result.stderr
+
+    expected = cal.load(rule).predict(files / "logits.npy").toarray()
+    assert np.array_equal(sparse.load_npz(files / "out.npz").toarray(), expected)
+    assert np.load(files / "out.npz")["class_names"].tolist() == NAMES
+    lines = [json.loads(line) for line in (files / "out.jsonl").read_text().splitlines()]
+    assert lines == [[NAMES[i] for i in np.flatnonzero(row)] for row in expected]
+    assert np.array_equal(np.load(files / "out.npy"), expected)
+
+
+def test_without_names_lines_hold_ids(files):
+    rule = fitted(files)
+
+    run("apply", rule, files / "logits.npy", "-o", files / "out.jsonl")
+
+    first = json.loads((files / "out.jsonl").read_text().splitlines()[0])
+    assert all(isinstance(label, int) for label in first)
+
+
+def test_compare_prints_held_out_figures_in_80_columns(files):
+    result = run("compare", files / "logits.npy", files / "labels.npz", "--pos-weight", "auto")
+
+    assert result.exit_code == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert max(len(line) for line in lines) <= 80
+    assert lines[0].split() == [
+        "pipeline", "macro-F1", "micro-F1", "instance-F1", "pred/true", "rare", "third",
+    ]  # fmt: skip
+    assert len(lines) == 1 + 9
+    assert "fitted on 200 rows, judged on 200 others, 6 classes" in result.stderr
+
+
+def test_compare_takes_test_rows_of_their_own(files):
+    test = ["--test-logits", files / "logits.npy", "--test-labels", files / "labels.npz"]
+
+    result = run("compare", files / "logits.npy", files / "labels.npz", *test, "--json")
+
+    content = json.loads(result.stdout)
+    assert (content["n_fit"], content["n_test"]) == (400, 400)
+    assert content["pipelines"]["per-class thresholds"]["macro_f"] > 0
+
+
+def test_compare_prints_markdown(files):
+    result = run("compare", files / "logits.npy", files / "labels.npz", "--markdown")
+
+    assert result.stdout.startswith("| pipeline | macro-F1 |")
+
+
+def test_the_split_is_decided_by_the_seed(files):
+    outputs = [
+        run("compare", files / "logits.npy", files / "labels.npz", "--seed", seed).stdout
+        for seed in (1, 1, 2)
+    ]
+
+    assert outputs[0] == outputs[1] != outputs[2]
+
+
+@pytest.mark.parametrize(
+    ("file", "options", "found"),
+    [
+        ("logits.npy", [], {"kind": "logits", "n_rows": 400, "n_classes": 6, "nan": 0}),
+        ("labels.npz", [], {"kind": "labels", "n_rows": 400, "classes_without_positives": 0}),
+        ("labels.jsonl", ["--class-names", "names.txt"], {"kind": "labels", "n_classes": 6}),
+        ("rule.safetensors", [], {"kind": "rule", "n_classes": 6, "n_rows": 400}),
+    ],
+)
+def test_inspect_says_what_a_file_holds(files, file, options, found):
+    fitted(files)
+    options = [files / part if part.endswith("txt") else part for part in options]
+
+    result = run("inspect", files / file, *options, "--json")
+
+    assert result.exit_code == 0, result.stderr
+    content = json.loads(result.stdout)
+    assert found.items() <= content.items()
+
+
+def test_inspect_counts_what_is_not_finite(tmp_path):
+    np.save(tmp_path / "x.npy", np.array([[np.nan, 1.0], [np.inf, -2.0], [np.nan, 0.0]]))
+
+    content = json.loads(run("inspect", tmp_path / "x.npy", "--json").stdout)
+
+    assert (content["nan"], content["infinite"]) == (2, 1)
+    assert (content["lowest"], content["highest"]) == (-2.0, 1.0)
+
+
+def test_inspect_reads_well(files):
+    text = run("inspect", fitted(files, "--class-names", files / "names.txt")).stdout
+
+    assert "expected_count_top_k: offset" in text
+    assert "class 0, class 1" in text
+    assert max(len(line) for line in text.splitlines()) <= 100
+
+
+def test_probabilities_are_read_when_said_so(files):
+    p = 1 / (1 + np.exp(-np.load(files / "logits.npy").astype(np.float64)))
+    np.save(files / "p.npy", p)
+
+    warned = run("fit", files / "p.npy", files / "labels.npz", "-o", files / "a")
+    said = run("fit", files / "p.npy", files / "labels.npz", "-o", files / "b", "--probabilities")
+
+    assert "look like probabilities" in warned.stderr
+    assert "look like probabilities" not in said.stderr
+    assert cal.load(files / "b").rule.offset == pytest.approx(
+        cal.load(fitted(files)).rule.offset, abs=1e-3
+    )
+
+
+def test_findings_are_one_line_on_stderr(files):
+    labels = sparse.load_npz(files / "labels.npz").toarray()
+    labels[:, 2:4] = False
+    np.save(files / "few.npy", labels)
+
+    result = run(
+        "fit", files / "logits.npy", files / "few.npy", "-o", files / "r",
+        "--calibrator", "none", "--rule", "per-class-threshold",
+    )  # fmt: skip
+
+    assert result.exit_code == 0
+    warned = [line for line in result.stderr.splitlines() if line.startswith("warning")]
+    assert warned == [
+        "warning: PerClassThreshold: 2 of 6 classes have no positives: they are never predicted"
+    ]
+
+
+REFUSED = {
+    "missing logits": (["fit", "absent.npy", "labels.npz", "-o", "r"], "absent.npy"),
+    "unknown rule": (
+        ["fit", "logits.npy", "labels.npz", "-o", "r", "--rule", "magic"],
+        "'magic' is not one of the rules: expected-count-top-k, fixed-threshold, per-class-thr",
+    ),
+    "unknown calibrator": (
+        ["fit", "logits.npy", "labels.npz", "-o", "r", "--calibrator", "magic"],
+        "'magic' is not one of the calibrators: platt-scaling, pos-weight-correction, temp",
+    ),
+    "unknown option": (
+        ["fit", "logits.npy", "labels.npz", "-o", "r", "--rule", "top-k:n=2"],
+        "top-k has no option 'n'; it has: k",
+    ),
+    "missing option": (
+        ["fit", "logits.npy", "labels.npz", "-o", "r", "--rule", "top-k"],
+        "missing a required argument: 'k'",
+    ),
+    "unknown metric": (
+        ["fit", "logits.npy", "labels.npz", "-o", "r", "--metric", "f3"],
+        "'f3' is not one of the metrics: f1, f2",
+    ),
+    "impossible metric": (
+        ["fit", "logits.npy", "labels.npz", "-o", "r", "--metric", "recall-at-precision=2"],
+        "min_precision must be above 0 and at most 1, got 2",
+    ),
+    "weights of another length": (
+        ["fit", "logits.npy", "labels.npz", "-o", "r", "--pos-weight", "two.txt"],
+        "one per class, got shape (2,) for 6 classes",
+    ),
+    "weights that are no numbers": (
+        ["fit", "logits.npy", "labels.npz", "-o", "r", "--pos-weight", "names.txt"],
+        "must hold one number per class",
+    ),
+    "weights that are no file": (
+        ["fit", "logits.npy", "labels.npz", "-o", "r", "--pos-weight", "no.txt"],
+        "neither a number nor a file",
+    ),
+    "other rows": (
+        ["fit", "logits.npy", "two_rows.npy", "-o", "r"],
+        "got 400 rows of logits and 2 of labels",
+    ),
+    "no folder": (["fit", "logits.npy", "labels.npz", "-o", "no/r"], "there is no folder"),
+    "pickle": (["fit", "logits.pkl", "labels.npz", "-o", "r"], "pickle"),
+    "unknown suffix": (["apply", "rule.safetensors", "logits.npy", "-o", "out.csv"], "'.csv'"),
+    "no rule": (["apply", "labels.npz", "logits.npy", "-o", "out.npz"], "rule file"),
+    "other classes": (
+        ["apply", "rule.safetensors", "five.npy", "-o", "out.npz"],
+        "must have the 6 classes of the fitted rule, got 5",
+    ),
+    "half of the test rows": (
+        ["compare", "logits.npy", "labels.npz", "--test-logits", "logits.npy"],
+        "--test-logits and --test-labels go together",
+    ),
+}
+
+
+@pytest.mark.parametrize(("arguments", "text"), REFUSED.values(), ids=REFUSED)
+def test_what_is_wrong_is_said_in_one_error_and_nothing_is_written(
+    files, arguments, text, monkeypatch
+):
+    fitted(files)
+    np.savetxt(files / "two.txt", [1.0, 2.0])
+    np.save(files / "two_rows.npy", np.zeros((2, 6)))
+    np.save(files / "five.npy", np.zeros((3, 5)))
+    (files / "logits.pkl").write_bytes(b"\x80\x04.")
+    monkeypatch.chdir(files)
+    before = sorted(path.name for path in files.iterdir())
+
+    result = run(*arguments)
+
+    assert result.exit_code == 2
+    assert text in " ".join(result.stderr.split())
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+    assert sorted(path.name for path in files.iterdir()) == before
+
+
+@pytest.mark.parametrize("command", ["fit", "apply"])
+def test_an_output_is_overwritten_only_by_force(files, command):
+    rule = fitted(files)
+    output = files / "out.npz"
+    output.write_text("precious")
+    logits, labels = files / "logits.npy", files / "labels.npz"
+    arguments = [command, rule, logits] if command == "apply" else [command, logits, labels]
+
+    refused = run(*arguments, "-o", output)
+    kept = output.read_bytes()
+    forced = run(*arguments, "-o", output, "--force")
+
+    assert refused.exit_code == 2
+    assert "exists; give --force" in refused.stderr
+    assert kept == b"precious"
+    assert forced.exit_code == 0
+    assert output.read_bytes() != b"precious"
+
+
+def test_a_read_that_fails_half_way_leaves_no_output(files):
+    rule = fitted(files)
+    logits = np.load(files / "logits.npy")
+    logits[-1, -1] = np.nan
+    np.save(files / "bad.npy", logits)
+
+    for suffix in ("npz", "jsonl", "npy"):
+        result = run("apply", rule, files / "bad.npy", "-o", files / f"out.{suffix}")
+
+        assert result.exit_code == 2
+        assert "got nan at row 399, class 5" in result.stderr
+        assert not list(files.glob("*out*"))
+
+
+def test_nan_may_be_decided_negative(files):
+    rule = fitted(files)
+    logits = np.load(files / "logits.npy")
+    logits[0] = np.nan
+    np.save(files / "bad.npy", logits)
+
+    result = run("apply", rule, files / "bad.npy", "-o", files / "out.npy", "--nan", "negative")
+
+    assert result.exit_code == 0
+    assert not np.load(files / "out.npy")[0].any()
+
+
+def test_labels_of_many_classes_are_written_whole(files):
+    rule = fitted(files)
+
+    run("apply", rule, files / "logits.npy", "-o", files / "out.npz")
+
+    assert zipfile.ZipFile(files / "out.npz").testzip() is None
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
+def test_help_comes_at_once(command):
+    arguments = [sys.executable, "-m", "calibrate", *command, "--help"]
+    subprocess.run(arguments, capture_output=True, check=True)
+
+    times = []
+    for _ in range(3):
+        start = time.process_time()
+        children = _children_seconds()
+        subprocess.run(arguments, capture_output=True, check=True)
+        times.append(_children_seconds() - children + time.process_time() - start)
+
+    assert min(times) < 0.3
+
+
+def _children_seconds() -> float:
+    import resource
+
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def test_the_version_is_that_of_the_package():
+    assert run("--version").stdout.strip().endswith(cal.__version__)
+
+
+def test_a_glob_of_shards_is_read_in_natural_order(files):
+    logits = np.load(files / "logits.npy")
+    for number, part in enumerate(np.array_split(logits, 12)):
+        np.save(files / f"part{number}.npy", part)
+    rule = fitted(files)
+
+    run("apply", rule, files / "part*.npy", "-o", files / "shards.npz")
+    run("apply", rule, files / "logits.npy", "-o", files / "whole.npz")
+
+    shards, whole = (sparse.load_npz(files / f"{name}.npz") for name in ("shards", "whole"))
+    assert (shards != whole).nnz == 0
