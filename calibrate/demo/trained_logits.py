@@ -13,7 +13,7 @@ from scipy import sparse
 from calibrate.demo.network import split_rows, train_network
 from calibrate.demo.source_corpus import SourceCorpus
 
-EPOCHS = 8
+EPOCHS = 10
 
 
 @dataclass(frozen=True)
