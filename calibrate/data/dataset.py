@@ -9,12 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from calibrate import threads
 from calibrate.data.labels import Labels, as_labels
 from calibrate.data.logits import LogitSource, NanPolicy, as_logits
 from calibrate.ops import CalibrationOp
 
 STRIP_CELLS = 1 << 24
 """Cells in a strip of classes: 64 MiB of float32."""
+
+TRANSPOSED_CELLS = 1 << 17
+"""Cells that are transposed at once: 512 KiB of float32, which stay in the cache of a core."""
 
 _FEWEST_CLASSES = 64
 
@@ -122,16 +126,27 @@ class LabelledLogits:
             stop = min(start + width, n_classes)
             steps = [step.columns(start, stop) for step in self.steps]
             scores = np.empty((stop - start, n_rows), dtype=np.float32)
-            height = max(1, (1 << 20) // (stop - start))
-            for row in range(0, n_rows, height):
-                end = min(row + height, n_rows)
-                block = self.source.read(row, end, slice(start, stop))
-                for step in steps:
-                    block = step.apply(block)
-                scores[:, row:end] = block.T
+            self._fill_strip(scores, slice(start, stop), steps)
             indptr, rows = self.labels.by_class
             part = indptr[start : stop + 1]
             yield ClassStrip(start, scores, part - part[0], rows[part[0] : part[-1]])
+
+    def _fill_strip(
+        self, scores: NDArray[np.float32], columns: slice, steps: list[CalibrationOp]
+    ) -> None:
+        """Read all rows of some classes and lay them down transposed, block by block."""
+        height = max(1, TRANSPOSED_CELLS // len(scores))
+        starts = range(0, self.shape[0], height)
+
+        def fill(first: int, last: int) -> None:
+            for row in starts[first:last]:
+                end = min(row + height, self.shape[0])
+                block = self.source.read(row, end, columns)
+                for step in steps:
+                    block = step.apply(block)
+                scores[:, row:end] = block.T
+
+        threads.over_ranges(fill, len(starts))
 
 
 def labelled_logits(

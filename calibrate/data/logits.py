@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
@@ -49,6 +50,7 @@ class LogitSource:
         self._probabilities = probabilities
         self._cells_seen = 0
         self._range = (math.inf, -math.inf)
+        self._lock = threading.Lock()
         self._watcher: Callable[[int], object] | None = None
 
     def watch(self, watcher: Callable[[int], object]) -> None:
@@ -107,23 +109,22 @@ class LogitSource:
 
     def _warn_of_probabilities(self, n_cells: int, low: float, high: float) -> None:
         """Warn once, when all cells have gone by and every logit lay in [0, 1]."""
-        if self._cells_seen < 0:
-            return
-        self._cells_seen += n_cells
-        self._range = min(self._range[0], low), max(self._range[1], high)
-        low, high = self._range
-        if low < 0 or high > 1:
-            self._cells_seen = -1
-        elif self._cells_seen >= self.shape[0] * self.shape[1]:
-            self._cells_seen = -1
-            if low < high:
-                warnings.warn(
-                    f"all logits lie in [{low:.3g}, {high:.3g}]: they look like probabilities. "
-                    "Give logits, the input of the sigmoid; or convert by log(p) - log1p(-p), "
-                    "which probabilities=True (--probabilities) does",
-                    UserWarning,
-                    stacklevel=2,
-                )
+        with self._lock:
+            if self._cells_seen < 0:
+                return
+            self._cells_seen += n_cells
+            self._range = low, high = min(self._range[0], low), max(self._range[1], high)
+            done = self._cells_seen >= self.shape[0] * self.shape[1]
+            if done or low < 0 or high > 1:
+                self._cells_seen = -1
+        if done and 0 <= low < high <= 1:
+            warnings.warn(
+                f"all logits lie in [{low:.3g}, {high:.3g}]: they look like probabilities. "
+                "Give logits, the input of the sigmoid; or convert by log(p) - log1p(-p), "
+                "which probabilities=True (--probabilities) does",
+                UserWarning,
+                stacklevel=2,
+            )
 
     def _from_probabilities(
         self, raw: NDArray[Any], start: int, columns: slice
