@@ -19,7 +19,9 @@ _NAMES = {
     "ScoreHistogram": "calibrate.statistics",
     "ThresholdCurves": "calibrate.statistics",
     "evaluate": "calibrate.evaluation",
+    "labelled_logits": "calibrate.data",
     "load": "calibrate.decision",
+    "threshold_curves": "calibrate.statistics",
 }
 _MODULES = ("metrics",)
 _METHOD_ROOMS = ("calibrators", "rules")

@@ -180,7 +180,12 @@ class Threshold(DecisionOp):
 
     def decide(self, logits: Float32) -> RowLabels:
         """Labels of the rows."""
-        return labels_from_mask(logits >= self.threshold)
+        mask = logits >= self.threshold
+        never = np.isposinf(self.threshold)
+        if never.any():
+            # a calibrated logit may overflow to inf, and inf >= inf
+            mask &= ~never
+        return labels_from_mask(mask)
 
 
 @dataclass(frozen=True, eq=False)

@@ -297,7 +297,7 @@ def test_one_row_is_enough(step):
 
 @every_step
 def test_no_rows_are_refused(step):
-    with pytest.raises(ValueError, match="a fit needs at least one row"):
+    with pytest.raises(ValueError, match="there must be at least one row"):
         clone(step).fit(np.empty((0, 7), np.float32), np.empty((0, 7), np.uint8))
 
 

@@ -99,3 +99,14 @@ def test_provenance_says_what_was_fitted_on_what(tmp_path):
     assert found["pipeline"][1]["options"] == {"metric": "f_beta(2)"}
     assert found["pipeline"][0]["options"] == {"pos_weight": "array of shape (3,)"}
     assert found["pipeline"][1]["findings"][0]["classes"] == [1]
+
+
+def test_a_class_that_is_never_predicted_is_not_predicted_by_overflow():
+    steps = (Affine(np.array(2.0, np.float32), np.array(0.0, np.float32)),)
+    rule = Threshold(np.array([np.inf, 1.0], np.float32))
+    huge = np.full((1, 2), 3e38, np.float32)
+
+    folded = cal.Decision(steps, rule, 2).predict(huge)
+    one_by_one = rule.decide(steps[0].apply(huge))
+
+    assert folded.indices.tolist() == one_by_one.indices.tolist() == [1]

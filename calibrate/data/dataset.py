@@ -169,7 +169,8 @@ def labelled_logits(
         If the shapes disagree or there are no rows.
     """
     if class_names is None and hasattr(labels, "columns") and not hasattr(logits, "columns"):
-        class_names = [str(name) for name in labels.columns]
+        named = isinstance(logits, LogitSource) and logits.class_names is not None
+        class_names = None if named else [str(name) for name in labels.columns]
     source = as_logits(
         logits, class_names=class_names, nan=nan, key=logits_key, probabilities=probabilities
     )
@@ -181,5 +182,5 @@ def labelled_logits(
             f"{truth.shape[0]} of labels"
         )
     if n_rows == 0:
-        raise ValueError(f"a fit needs at least one row, got logits of shape {source.shape}")
+        raise ValueError(f"there must be at least one row, got logits of shape {source.shape}")
     return LabelledLogits(source, truth)

@@ -53,6 +53,19 @@ class LogitSource:
         self._lock = threading.Lock()
         self._watcher: Callable[[int], object] | None = None
 
+    def named(self, class_names: Any) -> LogitSource:
+        """The same source with class names.
+
+        Raises
+        ------
+        ValueError
+            If it has others already, or they do not fit.
+        """
+        names = as_class_names(class_names, self.shape[1])
+        if self.class_names not in (None, names):
+            raise ValueError("class names must be those that the logits have already")
+        return LogitSource(self._rows, names, self._nan, self._probabilities)
+
     def watch(self, watcher: Callable[[int], object]) -> None:
         """Call `watcher` with the number of cells of every read from now on."""
         self._watcher = watcher
@@ -165,7 +178,8 @@ def as_logits(
         h5py, zarr). A list is read as shards of consecutive rows. Paths: ``.npy``, ``.npz``,
         ``.safetensors``, ``.pt``.
     class_names : sequence of str, or path, optional
-        Taken from the columns of a DataFrame where not given.
+        Taken from the columns of a DataFrame where not given. A LogitSource keeps its own
+        policies, whatever is given here.
     nan : {"raise", "negative"}
         ``"negative"``: a cell that is nan or ``-inf`` is always decided negative and left out of
         every fit of probabilities.
@@ -193,7 +207,7 @@ def as_logits(
     if nan not in ("raise", "negative"):
         raise ValueError(f"nan must be 'raise' or 'negative', got {nan!r}")
     if isinstance(logits, LogitSource):
-        return logits
+        return logits if class_names is None else logits.named(class_names)
     if class_names is None and hasattr(logits, "columns") and hasattr(logits, "to_numpy"):
         class_names = [str(name) for name in logits.columns]
     rows = _open(logits, key)

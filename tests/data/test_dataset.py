@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from calibrate.data import labelled_logits
+from calibrate.data import as_logits, labelled_logits
 from calibrate.ops import Affine
 
 
@@ -99,5 +99,13 @@ def test_names_of_label_columns_name_the_classes():
     logits, labels = example()
 
     rows = labelled_logits(logits, pd.DataFrame(labels, columns=list("abcde")))
+
+    assert rows.class_names == tuple("abcde")
+
+
+def test_names_of_label_columns_name_a_source_that_has_none():
+    logits, labels = example()
+
+    rows = labelled_logits(as_logits(logits), pd.DataFrame(labels, columns=list("abcde")))
 
     assert rows.class_names == tuple("abcde")

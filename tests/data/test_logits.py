@@ -212,6 +212,21 @@ def test_class_names_are_read_from_a_file(tmp_path):
     assert names == ("rock", "jazz", "folk, modern")
 
 
+def test_names_are_given_to_a_source_once():
+    source = as_logits(as_logits(MATRIX), class_names=["a", "b", "c"])
+
+    assert source.class_names == ("a", "b", "c")
+    with pytest.raises(ValueError, match="must be those that the logits have already"):
+        as_logits(source, class_names=["a", "b", "d"])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_logits_on_a_gpu_are_read_block_by_block():
+    tensor = torch.from_numpy(MATRIX).cuda().to(torch.bfloat16)
+
+    assert np.array_equal(whole(as_logits(tensor)), MATRIX.astype(np.float32))
+
+
 def test_a_watcher_sees_the_cells_of_every_read():
     seen = []
     source = as_logits(MATRIX)

@@ -1,0 +1,154 @@
+"""Slow and obvious figures of decisions, to hold the fast ones against. Imports nothing of ours."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+
+def _divide(top, bottom):
+    return top / bottom if bottom != 0 else math.nan
+
+
+def _mean(values):
+    values = list(values)
+    return sum(values) / len(values) if values else math.nan
+
+
+def rates(tp, predicted, true, beta):
+    """Precision, recall and F-beta of three counts, nan where 0 / 0."""
+    precision, recall = _divide(tp, predicted), _divide(tp, true)
+    if predicted == 0 and true == 0:
+        return precision, recall, math.nan
+    if tp == 0:
+        return precision, recall, 0.0
+    f = (1 + beta**2) * precision * recall / (beta**2 * precision + recall)
+    return precision, recall, f
+
+
+def _zero_for_nan(values):
+    return [0.0 if math.isnan(value) else value for value in values]
+
+
+def average_precision(scores, labels):
+    """Recall gained times precision, at each distinct score from the highest on; nan if no labels.
+
+    A score of -inf is never retrieved.
+    """
+    if not labels.any():
+        return math.nan
+    total, recall_before = 0.0, 0.0
+    for score in sorted(set(scores[scores > -np.inf].tolist()), reverse=True):
+        retrieved = scores >= score
+        precision = (retrieved & labels).sum() / retrieved.sum()
+        recall = (retrieved & labels).sum() / labels.sum()
+        total += (recall - recall_before) * precision
+        recall_before = recall
+    return total
+
+
+def probability(score):
+    """The sigmoid in float64."""
+    with np.errstate(over="ignore"):
+        return 1.0 / (1.0 + np.exp(-np.float64(score)))
+
+
+def calibration_error(scores, labels, n_bins=15):
+    """Mean distance of mean probability and rate of positives in bins, weighted by their cells."""
+    cells = [(probability(s), bool(y)) for s, y in zip(scores, labels, strict=True) if s > -np.inf]
+    if not cells:
+        return math.nan
+    total = 0.0
+    for b in range(n_bins):
+        low, high = b / n_bins, (b + 1) / n_bins
+        inside = [(p, y) for p, y in cells if low < p <= high or (b == 0 and p == 0)]
+        if inside:
+            distance = abs(_mean(p for p, _ in inside) - _mean(y for _, y in inside))
+            total += len(inside) / len(cells) * distance
+    return total
+
+
+def thirds(frequency):
+    """Classes in three parts, rarest first; among equals the lower index is the rarer."""
+    order = sorted(range(len(frequency)), key=lambda c: (frequency[c], c))
+    longer = len(order) % 3
+    sizes = [len(order) // 3 + (part < longer) for part in range(3)]
+    rare, middle = order[: sizes[0]], order[sizes[0] : sizes[0] + sizes[1]]
+    return {"rare": rare, "middle": middle, "frequent": order[sizes[0] + sizes[1] :]}
+
+
+def evaluate(decided, labels, scores, beta=1.0, frequency=None):
+    """All figures, from dense arrays of one shape (n_rows, n_classes).
+
+    Parameters
+    ----------
+    decided, labels : bool
+    scores : float32
+        Calibrated logits; -inf where there is no score.
+
+    Returns
+    -------
+    summary, per_class : dict
+    """
+    n_rows, n_classes = labels.shape
+    frequency = labels.sum(axis=0) if frequency is None else frequency
+    summary, per_class = {}, {}
+
+    by_class = []
+    for c in range(n_classes):
+        tp = (decided[:, c] & labels[:, c]).sum()
+        by_class.append(rates(tp, decided[:, c].sum(), labels[:, c].sum(), beta))
+    with_positives = [c for c in range(n_classes) if labels[:, c].any()]
+    by_row = []
+    for i in range(n_rows):
+        if not decided[i].any() and not labels[i].any():
+            by_row.append((1.0, 1.0, 1.0))
+        else:
+            tp = (decided[i] & labels[i]).sum()
+            by_row.append(_zero_for_nan(rates(tp, decided[i].sum(), labels[i].sum(), beta)))
+    pooled = rates((decided & labels).sum(), decided.sum(), labels.sum(), beta)
+    for place, name in enumerate(("precision", "recall", "f")):
+        per_class[name] = [figures[place] for figures in by_class]
+        summary[f"macro_{name}"] = _mean(_zero_for_nan(by_class[c])[place] for c in with_positives)
+        summary[f"micro_{name}"] = _zero_for_nan(pooled)[place] if labels.any() else math.nan
+        summary[f"instance_{name}"] = _mean(figures[place] for figures in by_row)
+
+    per_class["support"] = [labels[:, c].sum() for c in range(n_classes)]
+    per_class["predicted"] = [decided[:, c].sum() for c in range(n_classes)]
+    per_class["tp"] = [(decided[:, c] & labels[:, c]).sum() for c in range(n_classes)]
+    per_class["count_ratio"] = [
+        _divide(decided[:, c].sum(), labels[:, c].sum()) for c in range(n_classes)
+    ]
+    summary["count_ratio"] = _divide(decided.sum(), labels.sum())
+    for third, classes in thirds(frequency).items():
+        summary[f"count_ratio_{third}"] = _divide(
+            decided[:, classes].sum(), labels[:, classes].sum()
+        )
+
+    log_losses, squares = [], []
+    for score, label in zip(scores.ravel(), labels.ravel(), strict=True):
+        if score > -np.inf:
+            against = -np.float64(score) if label else np.float64(score)
+            log_losses.append(np.logaddexp(0.0, against))
+            squares.append((probability(score) - label) ** 2)
+    summary["log_loss"] = _mean(log_losses)
+    summary["log_loss_per_row"] = sum(log_losses) / n_rows if log_losses else math.nan
+    summary["brier"] = _mean(squares)
+    summary["ece"] = calibration_error(scores.ravel(), labels.ravel())
+    per_class["ece"] = [calibration_error(scores[:, c], labels[:, c]) for c in range(n_classes)]
+    summary["ece_classes"] = _mean(e for e in per_class["ece"] if not math.isnan(e))
+
+    per_class["average_precision"] = [
+        average_precision(scores[:, c], labels[:, c]) for c in range(n_classes)
+    ]
+    summary["macro_ap"] = _mean(per_class["average_precision"][c] for c in with_positives)
+    summary["micro_ap"] = average_precision(scores.ravel(), labels.ravel())
+    summary["instance_ap"] = _mean(
+        average_precision(scores[i], labels[i]) for i in range(n_rows) if labels[i].any()
+    )
+
+    summary |= {"n_rows": n_rows, "n_classes": n_classes, "beta": beta}
+    summary |= {"n_labels": labels.sum(), "n_predicted": decided.sum()}
+    summary["n_classes_without_positives"] = n_classes - len(with_positives)
+    return summary, per_class
