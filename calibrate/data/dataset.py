@@ -61,21 +61,6 @@ class ClassStrip:
     rows: NDArray[np.int32]
 
 
-class _SomeRows:
-    """Some rows of a source, in increasing order, read as a source."""
-
-    def __init__(self, source: LogitSource, rows: NDArray[np.int64]) -> None:
-        self._source, self._rows = source, rows
-        self.shape = (len(rows), source.shape[1])
-
-    def __getitem__(self, part: slice) -> NDArray[np.float32]:
-        rows = self._rows[part]
-        if len(rows) == 0:
-            return np.empty((0, self.shape[1]), dtype=np.float32)
-        first = int(rows[0])
-        return self._source.read(first, int(rows[-1]) + 1)[rows - first]
-
-
 @dataclass(frozen=True, eq=False)
 class LabelledLogits:
     """What every fit is given: a source of logits, labels of the same shape, steps so far.
@@ -108,8 +93,7 @@ class LabelledLogits:
 
     def take(self, rows: NDArray[np.int64]) -> LabelledLogits:
         """Some rows, given in increasing order; nothing is read yet."""
-        source = LogitSource(_SomeRows(self.source, rows), self.class_names, "negative", False)
-        return LabelledLogits(source, self.labels.take(rows), self.steps)
+        return LabelledLogits(self.source.take(rows), self.labels.take(rows), self.steps)
 
     def blocks(self) -> Iterator[Block]:
         """All rows, in blocks."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import sys
@@ -64,7 +65,9 @@ class LogitSource:
         names = as_class_names(class_names, self.shape[1])
         if self.class_names not in (None, names):
             raise ValueError("class names must be those that the logits have already")
-        return LogitSource(self._rows, names, self._nan, self._probabilities)
+        source = copy.copy(self)
+        source.class_names = names
+        return source
 
     def watch(self, watcher: Callable[[int], object]) -> None:
         """Call `watcher` with the number of cells of every read from now on."""
@@ -96,6 +99,20 @@ class LogitSource:
         step = max(1, BLOCK_CELLS // n_classes)
         for start in range(0, n_rows, step):
             yield start, self.read(start, min(start + step, n_rows))
+
+    def take(self, rows: NDArray[np.int64]) -> LogitSource:
+        """Some rows as a source of their own; nothing is read yet.
+
+        Raises
+        ------
+        ValueError
+            If `rows` are not increasing row numbers of this source.
+        """
+        if len(rows) and not (
+            rows[0] >= 0 and rows[-1] < self.shape[0] and (np.diff(rows) > 0).all()
+        ):
+            raise ValueError(f"rows must be increasing numbers from 0 to {self.shape[0] - 1}")
+        return _SomeRows(self, rows)
 
     def _check(self, block: NDArray[np.float32], start: int, columns: slice) -> None:
         if block.size == 0:
@@ -159,6 +176,27 @@ class LogitSource:
         logits = (np.log(p) - np.log1p(-p)).astype(np.float32)
         logits[np.isnan(logits)] = -np.inf
         return logits
+
+
+class _SomeRows(LogitSource):
+    """Some rows of a source: reads what lies between them too, and passes it over."""
+
+    def __init__(self, source: LogitSource, rows: NDArray[np.int64]) -> None:
+        self.shape = (len(rows), source.shape[1])
+        self.class_names = source.class_names
+        self._source = source
+        self._chosen = rows
+
+    def watch(self, watcher: Callable[[int], object]) -> None:
+        self._source.watch(watcher)
+
+    def read(self, start: int, stop: int, columns: slice = slice(None)) -> NDArray[np.float32]:
+        rows = self._chosen[start:stop]
+        if len(rows) == 0:
+            return self._source.read(0, 0, columns)
+        first, last = int(rows[0]), int(rows[-1]) + 1
+        block = self._source.read(first, last, columns)
+        return block if len(rows) == len(block) else block[rows - first]
 
 
 def as_logits(

@@ -83,6 +83,36 @@ def test_taken_rows_read_as_those_rows(cells, monkeypatch):
     assert taken.labels.n_labels == labels[rows].sum()
 
 
+def test_strips_of_taken_rows_read_no_other_classes(monkeypatch):
+    monkeypatch.setattr("calibrate.data.dataset.STRIP_CELLS", 1)
+    monkeypatch.setattr("calibrate.data.dataset._FEWEST_CLASSES", 2)
+    logits, labels = example()
+    rows = np.array([1, 2, 7])
+    taken = labelled_logits(logits, labels).take(rows)
+    cells = []
+    taken.source.watch(cells.append)
+
+    scores = np.concatenate([strip.scores for strip in taken.strips()])
+
+    assert np.array_equal(scores, logits[rows].T)
+    assert sum(cells) == 7 * 5
+
+
+def test_no_taken_rows_are_no_rows():
+    logits, labels = example()
+
+    taken = labelled_logits(logits, labels).take(np.array([], dtype=np.int64))
+
+    assert taken.source.read(0, 0).shape == (0, 5)
+    assert list(taken.blocks()) == []
+
+
+@pytest.mark.parametrize("rows", [[3, 1], [2, 2], [-1, 4], [5, 11]])
+def test_rows_that_are_not_increasing_are_not_taken(rows):
+    with pytest.raises(ValueError, match="increasing numbers from 0 to 10"):
+        labelled_logits(*example()).take(np.array(rows))
+
+
 def test_rows_that_disagree_are_refused():
     logits, labels = example()
 
