@@ -76,7 +76,7 @@ class PosWeightCorrection(Calibrator):
         positives = np.asarray(positives, dtype=np.float64)
         if positives.ndim != 1:
             raise ValueError(f"positives must be one count per class, got {positives.shape}")
-        wrong = (positives < 0) | (positives > n_rows)
+        wrong = ~((positives >= 0) & (positives <= n_rows))
         if wrong.any():
             raise ValueError(
                 f"positives must be counts from 0 to n_rows = {n_rows}, got "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from calibrate import logistic
-from calibrate.base import Calibrator, Fitted, find, require_positives
+from calibrate.base import Calibrator, Finding, Fitted, find, require_positives
 from calibrate.kernels.logistic import CONVERGED
 from calibrate.ops import Affine
 from calibrate.statistics import Evidence
@@ -56,7 +56,11 @@ class TemperatureScaling(Calibrator):
         histogram = evidence.histogram
         pooled = logistic.pooled_line(histogram, intercept=self.bias)
         if not self.per_class:
-            return Fitted(Affine(np.array(pooled.slope[0]), np.array(pooled.intercept[0])))
+            op = Affine(np.array(pooled.slope[0]), np.array(pooled.intercept[0]))
+            if pooled.status[0] == CONVERGED:
+                return Fitted(op)
+            message = "the fit stopped at the bound of the temperature"
+            return Fitted(op, (Finding("slope_bound", message, (), (float(pooled.slope[0]),)),))
         both_sides, differing = logistic.can_fit(histogram)
         own = both_sides & differing
         lines = logistic.lines(

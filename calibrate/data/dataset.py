@@ -114,6 +114,7 @@ class LabelledLogits:
             indptr, rows = self.labels.by_class
             part = indptr[start : stop + 1]
             yield ClassStrip(start, scores, part - part[0], rows[part[0] : part[-1]])
+        self.source.warn_of_probabilities()
 
     def _fill_strip(
         self, scores: NDArray[np.float32], columns: slice, steps: list[CalibrationOp]

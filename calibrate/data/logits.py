@@ -49,7 +49,7 @@ class LogitSource:
         self._rows = rows
         self._nan = nan
         self._probabilities = probabilities
-        self._cells_seen = 0
+        self._warned = False
         self._range = (math.inf, -math.inf)
         self._lock = threading.Lock()
         self._watcher: Callable[[int], object] | None = None
@@ -99,6 +99,7 @@ class LogitSource:
         step = max(1, BLOCK_CELLS // n_classes)
         for start in range(0, n_rows, step):
             yield start, self.read(start, min(start + step, n_rows))
+        self.warn_of_probabilities()
 
     def take(self, rows: NDArray[np.int64]) -> LogitSource:
         """Some rows as a source of their own; nothing is read yet.
@@ -120,7 +121,8 @@ class LogitSource:
         low, high = float(block.min()), float(block.max())
         if not (math.isfinite(low) and math.isfinite(high)):
             self._repair(block, start, columns)
-        self._warn_of_probabilities(block.size, low, high)
+        with self._lock:
+            self._range = min(self._range[0], low), max(self._range[1], high)
 
     def _repair(self, block: NDArray[np.float32], start: int, columns: slice) -> None:
         """Apply the policy to the cells of `block` that are not finite, in place."""
@@ -137,17 +139,11 @@ class LogitSource:
             )
         block[np.isnan(block)] = -np.inf
 
-    def _warn_of_probabilities(self, n_cells: int, low: float, high: float) -> None:
-        """Warn once, when all cells have gone by and every logit lay in [0, 1]."""
-        with self._lock:
-            if self._cells_seen < 0:
-                return
-            self._cells_seen += n_cells
-            self._range = low, high = min(self._range[0], low), max(self._range[1], high)
-            done = self._cells_seen >= self.shape[0] * self.shape[1]
-            if done or low < 0 or high > 1:
-                self._cells_seen = -1
-        if done and 0 <= low < high <= 1:
+    def warn_of_probabilities(self) -> None:
+        """Warn once if every logit read so far lay in [0, 1]; called when all rows have gone by."""
+        low, high = self._range
+        if 0 <= low < high <= 1 and not self._warned:
+            self._warned = True
             warnings.warn(
                 f"all logits lie in [{low:.3g}, {high:.3g}]: they look like probabilities. "
                 "Give logits, the input of the sigmoid; or convert by log(p) - log1p(-p), "
@@ -189,6 +185,9 @@ class _SomeRows(LogitSource):
 
     def watch(self, watcher: Callable[[int], object]) -> None:
         self._source.watch(watcher)
+
+    def warn_of_probabilities(self) -> None:
+        self._source.warn_of_probabilities()
 
     def read(self, start: int, stop: int, columns: slice = slice(None)) -> NDArray[np.float32]:
         rows = self._chosen[start:stop]

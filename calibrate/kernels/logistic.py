@@ -14,6 +14,7 @@ from calibrate.kernels import kernel
 CONVERGED, AT_LOWEST, AT_HIGHEST, STOPPED = 0, 1, 2, 3
 
 _MOST_STEPS = 100
+_ROUNDING = 1e-12
 
 
 @kernel
@@ -62,10 +63,6 @@ def _newton(
                 h00 += w
         if free_slope and free_intercept:
             determinant = h11 * h00 - h10 * h10
-            if determinant < 1e-12 * h11 * h00:
-                h11 *= 1.0 + 1e-6
-                h00 *= 1.0 + 1e-6
-                determinant = h11 * h00 - h10 * h10
             if not determinant > 0.0:
                 return slope, intercept, False
             d1 = (h00 * g1 - h10 * g0) / determinant
@@ -84,16 +81,33 @@ def _newton(
         step = 1.0
         while True:
             new = _objective(x, n, t, slope - step * d1, intercept - step * d0)
-            if new <= value - 1e-4 * step * decrement:
+            # the sum of millions of terms is not known to the last digits: without the slack, a
+            # step near the optimum is refused over and over
+            if new <= value - 1e-4 * step * decrement + _ROUNDING * abs(value):
                 break
             step *= 0.5
             if step < 1e-10:
-                # no step lowers the objective: rounding has been reached
-                return slope, intercept, decrement < 1e-6
+                return slope, intercept, False
         slope -= step * d1
         intercept -= step * d0
         value = new
     return slope, intercept, False
+
+
+@kernel
+def _parted(
+    x: NDArray[np.float64], n: NDArray[np.float64], t: NDArray[np.float64], free_intercept: bool
+) -> bool:
+    """Whether no negative lies above a positive, so that the best slope is infinite."""
+    highest_negative, lowest_positive = -np.inf, np.inf
+    for b in range(len(x)):
+        if t[b] < n[b]:
+            highest_negative = max(highest_negative, x[b])
+        if t[b] > 0.0:
+            lowest_positive = min(lowest_positive, x[b])
+    if free_intercept:
+        return highest_negative <= lowest_positive
+    return highest_negative <= 0.0 <= lowest_positive
 
 
 @kernel
@@ -144,6 +158,8 @@ def fit_lines(
         if not done:
             a, b0, done = _newton(standard, n[c], t[c], 0.0, 0.0, True, free_intercept)
         status[c] = CONVERGED if done else STOPPED
+        if _parted(x[c], n[c], t[c], free_intercept):
+            status[c] = AT_HIGHEST
         if a < lowest * scale or a > highest * scale:
             status[c] = AT_LOWEST if a < lowest * scale else AT_HIGHEST
             a = scale * (lowest if a < lowest * scale else highest)
@@ -165,5 +181,9 @@ def fit_intercepts(
 ) -> None:
     """Fit the intercept alone, at a given slope; classes with ``n == 0`` keep theirs."""
     for c in range(first, last):
-        if n[c].sum() > 0.0:
-            _, intercept[c], _ = _newton(x[c], n[c], t[c], slope, 0.0, False, True)
+        total = n[c].sum()
+        if total > 0.0:
+            # the start is exact where all scores are equal, however far from 0 they are
+            rate = min(max(t[c].sum() / total, 1e-12), 1.0 - 1e-12)
+            start = np.log(rate / (1.0 - rate)) - slope * (n[c] * x[c]).sum() / total
+            _, intercept[c], _ = _newton(x[c], n[c], t[c], slope, start, False, True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,6 +10,7 @@ from calibrate.base import DecisionRule, Finding, Fitted, require_positives
 from calibrate.statistics import Evidence
 
 _FARTHEST_FROM_TOTAL = 0.01
+_SAME_PLACE = 1e-12
 
 
 class ExpectedCountTopK(DecisionRule):
@@ -89,14 +88,14 @@ def fit_offset(sums: NDArray[np.float64], wanted: int, least: int, most: int) ->
         if not low < middle < high:
             break
         low, high = (low, middle) if total(middle) >= wanted else (middle, high)
-    # the total jumps between low and high: take the nearer side, and the middle of its step
-    side = high if abs(total(high) - wanted) <= abs(total(low) - wanted) else low
-    counts = np.floor(sums + side)
-    above = (counts + 1 - sums)[(counts + 1 > least) & (counts + 1 <= most)]
-    below = (counts - sums)[(counts > least) & (counts <= most)]
-    upper = float(above.min()) if len(above) else side + 1.0
-    lower = float(below.max()) if len(below) else side - 1.0
-    middle = 0.5 * (lower + upper)
-    if math.isfinite(middle) and total(middle) == total(side):
-        return middle
-    return side
+    # the staircase passes `wanted` at the jump: take the nearer of the steps on its two sides
+    jump, same = high, _SAME_PLACE * (1 + float(np.abs(sums).max()))
+    before = np.minimum(np.floor(sums + (jump - same)), most)
+    after = np.maximum(np.ceil(sums + (jump + same)), least + 1)
+    down = (before - sums)[before > least]
+    up = (after - sums)[after <= most]
+    below = 0.5 * (jump + (float(down.max()) if len(down) else jump - 1))
+    above = 0.5 * (jump + (float(up.min()) if len(up) else jump + 1))
+    misses = abs(total(below) - wanted), abs(total(above) - wanted)
+    out_of_reach = len(up) == 0
+    return below if misses[0] < misses[1] + out_of_reach else above

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Real
+
 from calibrate import ops
 from calibrate.base import DecisionRule, Fitted
 from calibrate.statistics import Evidence
@@ -37,6 +39,13 @@ class TopK(DecisionRule):
         self.k = k
 
     def _fit(self, evidence: Evidence) -> Fitted:
-        if isinstance(self.k, bool) or int(self.k) != self.k or self.k < 1:
+        if not _is_positive_integer(self.k):
             raise ValueError(f"k must be a positive integer, got {self.k}")
         return Fitted(ops.TopK(int(self.k)))
+
+
+def _is_positive_integer(k: object) -> bool:
+    """Whether it is a whole number of any type, at least 1; True is none."""
+    if isinstance(k, bool) or not isinstance(k, Real):
+        return False
+    return float(k) >= 1 and float(k).is_integer()

@@ -88,7 +88,8 @@ class ThresholdCurves:
             If the metric does not return one real number per entry.
         """
         counts = [c.astype(np.float64) for c in (self.tp, self.fp, self.fn, self.tn)]
-        values = np.asarray(metric(*counts))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            values = np.asarray(metric(*counts))
         if values.shape != self.tp.shape or values.dtype.kind not in "fiub":
             raise ValueError(
                 f"a metric must return one real number per cut, got shape {values.shape} and "
@@ -304,13 +305,12 @@ def _pooled_at_positives(data: LabelledLogits) -> ThresholdCurves:
 def _pooled_everywhere(data: LabelledLogits) -> Iterator[ThresholdCurves]:
     yield _one_line(data, _ABOVE_ALL, np.zeros(1, np.int64), np.zeros(1, np.int64))
     tp, predicted = 0, 0
-    for lowest, highest in _bands(data):
+    for lowest, above in _bands(data):
         cells, hits = [], []
         for block in data.blocks():
-            inside = block.scores[(block.scores >= lowest) & (block.scores <= highest)]
-            cells.append(inside)
+            cells.append(block.scores[(block.scores >= lowest) & (block.scores < above)])
             positives = _positive_scores(block)
-            hits.append(positives[(positives >= lowest) & (positives <= highest)])
+            hits.append(positives[(positives >= lowest) & (positives < above)])
         found, times = np.unique(np.concatenate(cells), return_counts=True)
         positive_times = np.zeros(len(found), dtype=np.int64)
         np.add.at(positive_times, np.searchsorted(found, np.concatenate(hits)), 1)
@@ -322,7 +322,7 @@ def _pooled_everywhere(data: LabelledLogits) -> Iterator[ThresholdCurves]:
 
 
 def _bands(data: LabelledLogits) -> list[tuple[np.float32, np.float32]]:
-    """Ranges of scores, highest first, with about ``_POOL_CELLS`` cells each; one pass.
+    """Ranges ``lowest <= score < above``, highest first, of about ``_POOL_CELLS`` cells; one pass.
 
     The upper 16 bits of a float32, put in order, are a grid fine enough to part any scores that
     are not all equal to 1 in 128.
@@ -334,21 +334,18 @@ def _bands(data: LabelledLogits) -> list[tuple[np.float32, np.float32]]:
         count += np.bincount(key + (1 << 15), minlength=1 << 16)
     coarse = [int(n) for n in count]
     bands: list[tuple[np.float32, np.float32]] = []
-    cells, highest = 0, (1 << 16) - 1
+    cells, above = 0, np.float32(np.inf)
     for place in range((1 << 16) - 1, -1, -1):
         cells += coarse[place]
         if cells and (place == 0 or cells + coarse[place - 1] > _POOL_CELLS):
-            bands.append((_edge(place, 0x0000), _edge(highest, 0xFFFF)))
-            cells, highest = 0, place - 1
+            bands.append((_lowest_at(place), above))
+            cells, above = 0, bands[-1][0]
     return bands
 
 
-def _edge(place: int, low_bits: int) -> np.float32:
-    """The float32 whose ordered bits are `place` above `low_bits`, kept finite."""
-    ordered = ((place - (1 << 15)) << 16) | low_bits
+def _lowest_at(place: int) -> np.float32:
+    """The lowest finite float32 whose upper bits have this place in their order."""
+    ordered = (place - (1 << 15)) << 16
     bits = ordered if ordered >= 0 else (-(ordered + 1)) | 0x80000000
     value = np.array(bits, dtype=np.uint32).view(np.float32)[()]
-    limit = np.finfo(np.float32).max
-    if np.isnan(value) or np.isinf(value):
-        return np.float32(limit if ordered >= 0 else -limit)
-    return np.float32(value)
+    return np.float32(value) if np.isfinite(value) else LOWEST

@@ -108,9 +108,7 @@ def main() -> None:
             agree += np.array_equal(column >= ours[c], column >= theirs)
         size = logits.size * 4
         print(f"{options.rows:,} x {options.classes:,} float32 memmap, {size / 1e9:.2f} GB\n")
-        print(
-            "| job, all classes | stream reads | extra anonymous memory / matrix | vs scikit-learn |"
-        )
+        print("| job, all classes | stream reads | anonymous memory / matrix | vs scikit-learn |")
         print("|---|---:|---:|---:|")
         print(
             f"| exact F1 sweep per class | {sweep_s / read_s:.1f} | {sweep_memory / size:.1%} "

@@ -235,3 +235,30 @@ def test_a_watcher_sees_the_cells_of_every_read():
     whole(source)
 
     assert sum(seen) == MATRIX.size
+
+
+@pytest.mark.filterwarnings("ignore::calibrate.base.FitWarning")
+def test_probabilities_are_warned_of_by_every_kind_of_fit():
+    import calibrate as cal
+
+    p = np.array([[0.1, 0.9], [0.4, 1.0], [0.3, 0.2]])
+    labels = np.array([[0, 1], [1, 1], [0, 0]])
+
+    for pipeline in (
+        cal.Pipeline([], cal.PerClassThreshold(cal.metrics.f_beta(1))),
+        cal.Pipeline([cal.PlattScaling()], cal.ExpectedCountTopK()),
+    ):
+        with pytest.warns(UserWarning, match="look like probabilities"):
+            pipeline.fit(p, labels)
+
+
+def test_a_sample_in_the_unit_interval_does_not_make_probabilities(monkeypatch):
+    monkeypatch.setattr("calibrate.data.logits.BLOCK_CELLS", 4)
+    logits = np.linspace(0, 1, 40).reshape(20, 2)
+    logits[-1] = -3.0
+    source = as_logits(logits)
+
+    for _ in range(3):
+        source.read(0, 19)
+
+    whole(source)  # a warning would be an error

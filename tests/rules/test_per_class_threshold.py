@@ -1,0 +1,303 @@
+import math
+
+import naive
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import precision_recall_curve
+
+from calibrate import FitWarning, PerClassThreshold, ScoreHistogram, metrics
+from calibrate.data import dataset, labelled_logits, logits
+from calibrate.statistics import Grid, curves
+
+LAW = settings(derandomize=True, deadline=None, max_examples=60)
+quiet = pytest.mark.filterwarnings("ignore::calibrate.FitWarning", "ignore:all logits lie in")
+
+cells = st.one_of(
+    st.integers(-3, 3).map(float),
+    st.sampled_from([0.0, -0.0, 1.0000001, 0.99999994, -1e30, 1e30, 1e-45, -1e-45]),
+    st.just(-math.inf),
+)
+
+
+@st.composite
+def rows(draw):
+    shape = draw(st.integers(1, 12)), draw(st.integers(1, 4))
+    size = shape[0] * shape[1]
+    scores = draw(st.lists(cells, min_size=size, max_size=size))
+    labels = np.array(draw(st.lists(st.booleans(), min_size=size, max_size=size))).reshape(shape)
+    labels[0, 0] = True
+    labels[:, -1] |= draw(st.booleans())
+    return np.array(scores, np.float32).reshape(shape), labels
+
+
+def simulated(n_rows=1500, n_classes=12, seed=0, ties=True):
+    rng = np.random.default_rng(seed)
+    labels = rng.random((n_rows, n_classes)) < np.geomspace(0.004, 0.5, n_classes)
+    scores = rng.normal(size=labels.shape) + 1.3 * labels - 1
+    return (np.round(scores, 1) if ties else scores).astype(np.float32), labels
+
+
+def f1_of(predicted, labels, c):
+    tp = int((predicted[:, c] & labels[:, c]).sum())
+    return 2 * tp / int(predicted[:, c].sum() + labels[:, c].sum())
+
+
+# the optimum
+
+
+@quiet
+@pytest.mark.parametrize(
+    "metric",
+    [
+        metrics.f_beta(1),
+        metrics.f_beta(3),
+        metrics.jaccard,
+        metrics.mcc,
+        metrics.balanced_accuracy,
+        metrics.cost(1, 4),
+        metrics.precision_at_recall(0.5),
+        metrics.recall_at_precision(0.6),
+        lambda tp, fp, fn, tn: np.cos(2 * fp + tp),
+    ],
+    ids=lambda m: getattr(m, "__name__", None) or repr(m),
+)
+@LAW
+@given(rows())
+def test_the_threshold_of_each_class_is_the_best_of_all_its_cuts(metric, case):
+    scores, labels = case
+
+    fitted = PerClassThreshold(metric).fit(scores, labels, nan="negative")
+
+    for c, threshold in enumerate(fitted.op_.threshold):
+        expected = naive.best_cut(scores[:, c], labels[:, c], metric)[1]
+        assert threshold == (expected if labels[:, c].any() else np.inf)
+
+
+@pytest.mark.parametrize("ties", [True, False])
+def test_macro_f_is_that_of_a_loop_over_precision_recall_curves(ties):
+    scores, labels = simulated(ties=ties)
+
+    predicted = PerClassThreshold(metrics.f_beta(1)).fit(scores, labels).predict(scores).toarray()
+
+    ours, peer = [], []
+    for c in range(labels.shape[1]):
+        precision, recall, _ = precision_recall_curve(labels[:, c], scores[:, c])
+        f = 2 * precision * recall / np.maximum(precision + recall, 1e-300)
+        peer.append(f.max())
+        ours.append(f1_of(predicted, labels, c))
+    assert np.mean(ours) == pytest.approx(np.mean(peer), abs=1e-12)
+
+
+def test_a_lambda_is_tried_on_every_cut_and_may_turn_back():
+    scores, labels = np.array([[4.0], [3.0], [2.0], [1.0]]), np.array([[1], [0], [0], [1]])
+
+    fitted = PerClassThreshold(lambda tp, fp, fn, tn: -((fp - 1) ** 2)).fit(scores, labels)
+
+    assert fitted.op_.threshold.tolist() == [2.5]
+
+
+def test_a_metric_of_nan_at_some_cuts_is_best_at_another():
+    scores, labels = np.array([[4.0], [3.0], [2.0]]), np.array([[1], [0], [1]])
+
+    fitted = PerClassThreshold(lambda tp, fp, fn, tn: np.where(fp < 1, np.nan, tp)).fit(
+        scores, labels
+    )
+
+    assert fitted.op_.threshold.tolist() == [np.finfo(np.float32).min]
+
+
+def test_a_metric_of_nan_at_every_cut_predicts_nothing_and_is_listed():
+    scores, labels = np.array([[4.0, 1.0], [3.0, 2.0]]), np.array([[1, 0], [0, 1]])
+
+    with pytest.warns(FitWarning) as given:
+        fitted = PerClassThreshold(lambda tp, fp, fn, tn: tp * np.nan).fit(scores, labels)
+
+    assert fitted.op_.threshold.tolist() == [np.inf, np.inf]
+    assert [(f.code, f.classes) for f in fitted.findings_] == [("undefined", (0, 1))]
+    assert [str(w.message) for w in given] == [
+        "PerClassThreshold: 2 of 2 classes have a metric of nan at every cut: they are never "
+        "predicted"
+    ]
+
+
+def test_a_metric_of_the_wrong_shape_is_refused():
+    scores, labels = np.array([[4.0], [3.0]]), np.array([[1], [0]])
+
+    message = r"^a metric must return one real number per cut, got shape \(\) and dtype float64"
+    with pytest.raises(ValueError, match=message):
+        PerClassThreshold(lambda tp, fp, fn, tn: tp.sum()).fit(scores, labels)
+
+
+def test_decisions_stay_when_the_scores_go_through_an_increasing_map():
+    scores, labels = simulated()
+    rule = PerClassThreshold(metrics.f_beta(1))
+    integers = np.round(10 * scores).astype(np.float32)
+    plain = rule.fit(integers, labels)
+    threshold, decided = plain.op_.threshold, plain.predict(integers).toarray()
+
+    for moved, expected in [
+        (integers * 8, threshold * 8),
+        (integers + 1024, threshold + 1024),
+        (integers**3, None),
+    ]:
+        fitted = rule.fit(moved, labels)
+        assert (fitted.predict(moved).toarray() == decided).all()
+        if expected is not None:
+            assert fitted.op_.threshold.tolist() == expected.tolist()
+
+
+def test_the_order_of_rows_and_of_classes_changes_no_threshold():
+    scores, labels = simulated()
+    rng = np.random.default_rng(1)
+    by_row, by_class = rng.permutation(1500), rng.permutation(12)
+    rule = PerClassThreshold(metrics.f_beta(1))
+    threshold = rule.fit(scores, labels).op_.threshold
+
+    shuffled = rule.fit(scores[by_row][:, by_class], labels[by_row][:, by_class]).op_.threshold
+
+    assert shuffled.tolist() == threshold[by_class].tolist()
+
+
+@pytest.mark.parametrize("metric", [metrics.f_beta(1), lambda tp, fp, fn, tn: tp - 0.5 * fp])
+def test_threads_blocks_and_strips_change_no_threshold(metric, monkeypatch):
+    scores, labels = simulated()
+    rule = PerClassThreshold(metric)
+    monkeypatch.setenv("CALIBRATE_NUM_THREADS", "1")
+    threshold = rule.fit(scores, labels).op_.threshold
+
+    monkeypatch.setenv("CALIBRATE_NUM_THREADS", "4")
+    monkeypatch.setattr(logits, "BLOCK_CELLS", 1000)
+    monkeypatch.setattr(dataset, "STRIP_CELLS", 7500)
+    monkeypatch.setattr(dataset, "_FEWEST_CLASSES", 1)
+    monkeypatch.setattr(dataset, "TRANSPOSED_CELLS", 300)
+    monkeypatch.setattr(curves, "_EVERY_CUT_CELLS", 3000)
+    again = rule.fit(scores, labels).op_.threshold
+
+    assert again.tolist() == threshold.tolist()
+
+
+def test_float64_logits_and_float32_logits_get_the_same_thresholds():
+    scores, labels = simulated()
+    rule = PerClassThreshold(metrics.jaccard)
+
+    thresholds = [rule.fit(s, labels).op_.threshold for s in (scores, scores.astype(np.float64))]
+
+    assert thresholds[0].tolist() == thresholds[1].tolist()
+
+
+@pytest.mark.parametrize("metric", [metrics.f_beta(1), lambda tp, fp, fn, tn: tp - 0.5 * fp])
+def test_from_a_histogram_whose_bins_part_all_scores_the_thresholds_are_exact(metric):
+    scores, labels = simulated()
+    quarters = np.round(4 * scores) / 4
+    data = labelled_logits(quarters, labels)
+    histogram = ScoreHistogram.of(data, Grid(np.full(12, -16.0), np.full(12, 16.0), 512))
+
+    fitted = PerClassThreshold(metric).fit_from(histogram)
+
+    assert fitted.op_.threshold.tolist() == (
+        PerClassThreshold(metric).fit(quarters, labels).op_.threshold.tolist()
+    )
+
+
+# classes without an optimum
+
+
+def test_classes_without_positives_are_never_predicted_and_listed_in_one_warning():
+    scores, labels = simulated(n_classes=5)
+    labels[:, [1, 3]] = False
+
+    with pytest.warns(FitWarning) as given:
+        fitted = PerClassThreshold(metrics.f_beta(1)).fit(scores, labels)
+
+    assert np.isinf(fitted.op_.threshold).tolist() == [False, True, False, True, False]
+    assert [(f.code, f.classes, f.values) for f in fitted.findings_] == [
+        ("no_positives", (1, 3), ())
+    ]
+    assert [str(w.message) for w in given] == [
+        "PerClassThreshold: 2 of 5 classes have no positives: they are never predicted"
+    ]
+
+
+def test_a_class_of_positives_only_is_predicted_everywhere():
+    scores = np.array([[1.0], [-2.0], [5.0]])
+
+    fitted = PerClassThreshold(metrics.f_beta(1)).fit(scores, np.ones((3, 1)))
+
+    assert fitted.predict(np.array([[-3e38], [0.0]])).toarray().tolist() == [[True], [True]]
+    assert fitted.findings_ == ()
+
+
+def test_a_class_of_equal_scores_is_predicted_as_one():
+    scores, labels = np.full((4, 2), 1.5), np.array([[1, 1], [1, 0], [1, 0], [0, 0]])
+
+    fitted = PerClassThreshold(metrics.cost(1, 1)).fit(scores, labels)
+
+    assert fitted.predict(scores).toarray().tolist() == [[True, False]] * 4
+
+
+def test_an_infeasible_precision_is_reported_with_the_best_that_is_reached():
+    scores = np.array([[4.0, 4.0], [3.0, 3.0], [2.0, 2.0], [1.0, 1.0]])
+    labels = np.array([[0, 1], [1, 0], [1, 0], [0, 0]])
+
+    with pytest.warns(FitWarning) as given:
+        fitted = PerClassThreshold(metrics.recall_at_precision(0.9)).fit(scores, labels)
+
+    assert fitted.op_.threshold.tolist() == [np.inf, 3.5]
+    (finding,) = fitted.findings_
+    assert (finding.code, finding.classes) == ("infeasible", (0,))
+    assert finding.values == (pytest.approx(2 / 3),)
+    assert [str(w.message) for w in given] == [
+        "PerClassThreshold: 1 of 2 classes reach precision 0.9 at no cut: they are never "
+        "predicted; the values are the best precision"
+    ]
+
+
+def test_an_infeasible_recall_is_reported_where_positives_have_no_score():
+    scores = np.array([[1.0], [-np.inf], [-np.inf], [0.0]])
+    labels = np.array([[1], [1], [1], [0]])
+
+    with pytest.warns(FitWarning, match="1 of 1 classes reach recall 0.5 at no cut"):
+        fitted = PerClassThreshold(metrics.precision_at_recall(0.5)).fit(
+            scores, labels, nan="negative"
+        )
+
+    assert fitted.findings_[0].values == (pytest.approx(1 / 3),)
+    assert fitted.op_.threshold.tolist() == [np.inf]
+
+
+def test_a_class_without_positives_is_not_called_infeasible_as_well():
+    scores, labels = np.array([[1.0, 1.0], [2.0, 2.0]]), np.array([[0, 1], [0, 1]])
+
+    with pytest.warns(FitWarning):
+        fitted = PerClassThreshold(metrics.recall_at_precision(0.9)).fit(scores, labels)
+
+    assert [(f.code, f.classes) for f in fitted.findings_] == [("no_positives", (0,))]
+
+
+def test_a_higher_precision_is_asked_for_by_a_threshold_as_high_or_higher():
+    scores, labels = simulated(n_classes=4)
+    wanted = [0.1, 0.3, 0.5, 0.6]
+
+    thresholds = [
+        PerClassThreshold(metrics.recall_at_precision(p)).fit(scores[:, 3:], labels[:, 3:])
+        for p in wanted
+    ]
+
+    cuts = [fitted.op_.threshold[0] for fitted in thresholds]
+    assert cuts == sorted(cuts)
+    assert cuts[0] < cuts[-1]
+
+
+def test_one_row_of_one_class_is_fitted():
+    fitted = PerClassThreshold(metrics.f_beta(1)).fit(np.array([[-3.0]]), np.array([[1]]))
+
+    assert fitted.predict(np.array([[-3.0]])).toarray().tolist() == [[True]]
+
+
+def test_without_any_positive_there_is_nothing_to_fit():
+    message = "^labels must hold at least one positive, got none in 3 rows of 2 classes$"
+
+    with pytest.raises(ValueError, match=message):
+        PerClassThreshold(metrics.f_beta(1)).fit(np.ones((3, 2)), np.zeros((3, 2)))

@@ -1,0 +1,152 @@
+import math
+
+import naive
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from calibrate import FitWarning, SharedThreshold, metrics
+from calibrate.data import logits
+from calibrate.statistics import curves
+
+LAW = settings(derandomize=True, deadline=None, max_examples=40)
+quiet = pytest.mark.filterwarnings("ignore::calibrate.FitWarning", "ignore:all logits lie in")
+
+cells = st.one_of(
+    st.integers(-3, 3).map(float),
+    st.sampled_from([0.0, -0.0, 1e-45, -1e-45, 3e38, -3e38, 1.0000001, 0.99999994]),
+    st.floats(width=32, allow_nan=False, allow_infinity=False),
+    st.just(-math.inf),
+)
+
+
+@st.composite
+def rows(draw):
+    shape = draw(st.integers(1, 8)), draw(st.integers(1, 4))
+    size = shape[0] * shape[1]
+    scores = draw(st.lists(cells, min_size=size, max_size=size))
+    labels = np.array(draw(st.lists(st.booleans(), min_size=size, max_size=size))).reshape(shape)
+    labels[0, 0] = True
+    return np.array(scores, np.float32).reshape(shape), labels
+
+
+def bumpy(tp, fp, fn, tn):
+    """A metric that rises and falls with the false positives."""
+    return np.sin(2.0 * fp + tp) + 0.01 * tp
+
+
+def simulated(n_rows=300, n_classes=8, seed=0):
+    rng = np.random.default_rng(seed)
+    labels = rng.random((n_rows, n_classes)) < np.geomspace(0.01, 0.5, n_classes)
+    return (np.round(rng.normal(size=labels.shape) + 1.5 * labels - 1, 2) + 0.0), labels
+
+
+@quiet
+@pytest.mark.parametrize("pool_cells", [1, 5, 1 << 24])
+@pytest.mark.parametrize(
+    "metric",
+    [
+        metrics.f_beta(1),
+        metrics.mcc,
+        metrics.recall_at_precision(0.6),
+        metrics.cost(1, 3),
+        bumpy,
+    ],
+    ids=lambda m: getattr(m, "__name__", None) or repr(m),
+)
+@LAW
+@given(rows())
+def test_the_threshold_is_the_best_of_all_cuts_of_all_cells(metric, pool_cells, case):
+    scores, labels = case
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(curves, "_POOL_CELLS", pool_cells)
+        patch.setattr(logits, "BLOCK_CELLS", 3)
+        fitted = SharedThreshold(metric).fit(scores, labels, nan="negative")
+
+    expected = naive.best_cut(scores.ravel(), labels.ravel(), metric)[1]
+    assert fitted.op_.threshold == expected
+
+
+def test_micro_f_of_its_predictions_is_no_less_than_that_of_any_other_threshold():
+    scores, labels = simulated()
+
+    fitted = SharedThreshold(metrics.f_beta(1)).fit(scores, labels)
+
+    def micro_f(threshold):
+        predicted = scores >= threshold
+        return 2 * (predicted & labels).sum() / (predicted.sum() + labels.sum())
+
+    best = micro_f(float(fitted.op_.threshold))
+    assert best >= max(micro_f(t) for t in np.linspace(-5, 5, 2001))
+    predicted = fitted.predict(scores).toarray()
+    assert 2 * (predicted & labels).sum() / (predicted.sum() + labels.sum()) == best
+
+
+def test_the_threshold_serves_any_number_of_classes_and_lies_midway():
+    fitted = SharedThreshold(metrics.f_beta(1)).fit([[3.0, 0.0], [1.0, 2.0]], [[0], [1]])
+
+    assert fitted.op_.threshold.shape == ()
+    assert fitted.op_.threshold == 1.5
+
+
+@pytest.mark.parametrize("metric", [metrics.f_beta(1), bumpy], ids=["f_beta", "bumpy"])
+@pytest.mark.parametrize("pool_cells", [200, 1 << 24])
+def test_threads_blocks_and_bands_change_no_threshold(metric, pool_cells, monkeypatch):
+    scores, labels = simulated()
+    monkeypatch.setenv("CALIBRATE_NUM_THREADS", "1")
+    threshold = SharedThreshold(metric).fit(scores, labels).op_.threshold
+
+    monkeypatch.setenv("CALIBRATE_NUM_THREADS", "4")
+    monkeypatch.setattr(logits, "BLOCK_CELLS", 100)
+    monkeypatch.setattr(curves, "_POOL_CELLS", pool_cells)
+    again = SharedThreshold(metric).fit(scores, labels).op_.threshold
+
+    assert again == threshold
+
+
+def test_the_threshold_moves_with_an_increasing_map_of_all_scores():
+    scores, labels = simulated()
+    whole = np.round(100 * scores)
+
+    plain = SharedThreshold(metrics.f_beta(1)).fit(whole, labels).op_.threshold
+    stretched = SharedThreshold(metrics.f_beta(1)).fit(4 * whole + 64, labels).op_.threshold
+
+    assert stretched == 4 * plain + 64
+
+
+def test_an_infeasible_precision_predicts_nothing_and_says_what_is_reached():
+    scores, labels = [[4.0, 3.0], [2.0, 1.0]], [[1], []]
+
+    with pytest.warns(FitWarning) as given:
+        fitted = SharedThreshold(metrics.recall_at_precision(0.9)).fit(scores, labels)
+
+    assert fitted.op_.threshold == np.inf
+    assert fitted.predict(np.array(scores)).nnz == 0
+    assert [(f.code, f.classes, f.values) for f in fitted.findings_] == [("infeasible", (), (0.5,))]
+    assert [str(w.message) for w in given] == [
+        "SharedThreshold: no cut reaches precision 0.9, the best reaches 0.5: nothing is predicted"
+    ]
+
+
+def test_a_metric_of_nan_everywhere_predicts_nothing_and_says_so():
+    with pytest.warns(FitWarning, match="the metric is nan at every cut: nothing is predicted"):
+        fitted = SharedThreshold(lambda tp, fp, fn, tn: np.nan * tp).fit([[4.0, 3.0]], [[1]])
+
+    assert fitted.op_.threshold == np.inf
+    assert [f.code for f in fitted.findings_] == ["undefined"]
+
+
+def test_predicting_nothing_may_be_best_and_is_no_finding():
+    fitted = SharedThreshold(metrics.cost(5, 1)).fit([[4.0, 3.0]], [[1]])
+
+    assert fitted.op_.threshold == np.inf
+    assert fitted.findings_ == ()
+
+
+def test_without_any_positive_there_is_nothing_to_fit():
+    message = "^labels must hold at least one positive, got none in 3 rows of 2 classes$"
+
+    with pytest.raises(ValueError, match=message):
+        SharedThreshold(metrics.f_beta(1)).fit(np.ones((3, 2)), np.zeros((3, 2)))

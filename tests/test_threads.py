@@ -1,0 +1,139 @@
+import os
+import threading
+import warnings
+
+import numpy as np
+import pytest
+
+import calibrate as cal
+from calibrate import threads
+from calibrate.data import dataset, logits
+
+
+@pytest.fixture
+def simulated():
+    rng = np.random.default_rng(0)
+    labels = rng.random((700, 13)) < np.geomspace(0.01, 0.4, 13)
+    return (rng.normal(size=labels.shape) + 1.5 * labels).astype(np.float32), labels
+
+
+def test_the_number_of_threads_is_that_of_the_environment(monkeypatch):
+    monkeypatch.setenv("CALIBRATE_NUM_THREADS", "7")
+
+    assert threads.n_threads() == 7
+
+
+def test_without_a_word_there_are_as_many_threads_as_cores(monkeypatch):
+    monkeypatch.delenv("CALIBRATE_NUM_THREADS", raising=False)
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    assert threads.n_threads() == cores
+
+
+@pytest.mark.parametrize("wanted", ["0", "-1", "two", "1.5", ""])
+def test_a_number_of_threads_that_is_none_is_refused(wanted, monkeypatch):
+    monkeypatch.setenv("CALIBRATE_NUM_THREADS", wanted)
+
+    message = f"^CALIBRATE_NUM_THREADS must be a positive integer, got '{wanted}'$"
+    with pytest.raises(ValueError, match=message):
+        threads.n_threads()
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 3, 8])
+@pytest.mark.parametrize("n_items", [0, 1, 2, 7, 100])
+def test_the_ranges_cover_every_item_once_and_none_is_empty(n_threads, n_items, monkeypatch):
+    monkeypatch.setenv("CALIBRATE_NUM_THREADS", str(n_threads))
+    seen, ranges = [], []
+
+    threads.over_ranges(lambda a, b: (ranges.append((a, b)), seen.extend(range(a, b))), n_items)
+
+    assert sorted(seen) == list(range(n_items))
+    assert len(ranges) == max(1, min(n_threads, n_items))
+    assert all(a < b for a, b in ranges) or n_items == 0
+
+
+def test_the_ranges_are_worked_on_at_the_same_time(monkeypatch):
+    monkeypatch.setenv("CALIBRATE_NUM_THREADS", "2")
+    meeting = threading.Barrier(2, timeout=20)
+    met = []
+
+    threads.over_ranges(lambda a, b: met.append(meeting.wait()), 2)
+
+    assert sorted(met) == [0, 1]
+
+
+def test_an_error_in_any_range_is_raised(monkeypatch):
+    monkeypatch.setenv("CALIBRATE_NUM_THREADS", "3")
+
+    def work(start, stop):
+        if stop == 9:
+            raise RuntimeError("the last range failed")
+
+    with pytest.raises(RuntimeError, match="the last range failed"):
+        threads.over_ranges(work, 9)
+
+
+def test_no_thread_is_left_behind(monkeypatch):
+    monkeypatch.setenv("CALIBRATE_NUM_THREADS", "4")
+    before = threading.active_count()
+
+    threads.over_ranges(lambda a, b: None, 100)
+
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize(
+    "pipeline",
+    [
+        cal.Pipeline([cal.PlattScaling()], cal.PerClassThreshold(cal.metrics.f_beta(1))),
+        cal.Pipeline(
+            [cal.PosWeightCorrection(3.0), cal.TemperatureScaling(True, True)],
+            cal.SharedThreshold(cal.metrics.f_beta(1)),
+        ),
+        cal.Pipeline([cal.TemperatureScaling(bias=True)], cal.ExpectedCountTopK(min_k=1)),
+        cal.Pipeline([], cal.PerClassThreshold(lambda tp, fp, fn, tn: tp - 0.3 * fp)),
+    ],
+    ids=lambda p: type(p.rule).__name__,
+)
+def test_a_fitted_pipeline_is_the_same_with_any_threads_blocks_and_strips(
+    pipeline, simulated, monkeypatch
+):
+    monkeypatch.setenv("CALIBRATE_NUM_THREADS", "1")
+    expected = pipeline.fit(*simulated).decision_
+    labels = expected.predict(simulated[0]).toarray()
+
+    for n_threads, cells in [("2", 100), ("5", 1300), ("16", 1 << 24)]:
+        monkeypatch.setenv("CALIBRATE_NUM_THREADS", n_threads)
+        monkeypatch.setattr(logits, "BLOCK_CELLS", cells)
+        monkeypatch.setattr(dataset, "STRIP_CELLS", cells)
+        monkeypatch.setattr(dataset, "_FEWEST_CLASSES", 2)
+        monkeypatch.setattr(dataset, "TRANSPOSED_CELLS", 300)
+        found = pipeline.fit(*simulated).decision_
+        for one, other in zip(
+            (*expected.steps, expected.rule), (*found.steps, found.rule), strict=True
+        ):
+            assert one.numbers() == other.numbers()
+            for name, values in one.arrays().items():
+                np.testing.assert_array_equal(values, other.arrays()[name])
+        assert (found.predict(simulated[0]).toarray() == labels).all()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the platform cannot fork")
+def test_a_forked_child_can_fit_after_its_parent_did(simulated, monkeypatch):
+    monkeypatch.setenv("CALIBRATE_NUM_THREADS", "2")
+    rule = cal.PerClassThreshold(cal.metrics.f_beta(1))
+    expected = rule.fit(*simulated).op_.threshold
+
+    with warnings.catch_warnings():
+        # numpy's own pool makes Python 3.12 and later warn of any fork
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        try:
+            again = rule.fit(*simulated).op_.threshold
+            os._exit(0 if again.tolist() == expected.tolist() else 1)
+        except BaseException:
+            os._exit(2)
+
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
