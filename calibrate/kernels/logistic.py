@@ -29,7 +29,9 @@ def _objective(
     for b in range(len(x)):
         if n[b] > 0.0:
             eta = slope * x[b] + intercept
-            total += n[b] * (max(eta, 0.0) + np.log1p(np.exp(-abs(eta)))) - t[b] * eta
+            # each part is positive, so that no large ones cancel
+            total += n[b] * np.log1p(np.exp(-abs(eta)))
+            total += (n[b] - t[b]) * eta if eta > 0.0 else -t[b] * eta
     return total
 
 

@@ -366,3 +366,13 @@ def test_the_fit_converges_however_many_cells_there_are(scale):
     assert status == CONVERGED
     assert n @ probabilities(slope, shift, x) == pytest.approx(t.sum(), rel=1e-9)
     assert n * x @ probabilities(slope, shift, x) == pytest.approx(t @ x, rel=1e-9)
+
+
+def test_cells_that_are_sure_and_right_do_not_drown_the_others():
+    x, y = noisy()
+    n, t = np.append(np.ones(300), 1e15), np.append(y, 1e15)
+
+    found = fit_one(np.append(x, 1e5), n, t)
+
+    assert found[:2] == pytest.approx(naive.logistic_line(x, y), abs=1e-6)
+    assert found[2] == CONVERGED
