@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.metrics import precision_recall_curve
 
 import calibrate as cal
 from calibrate.data import labelled_logits
@@ -140,3 +141,32 @@ def test_on_real_logits_the_label_count_comes_out_right(name, loss, real_logits)
     after = pipeline.predict(saved.logits("test")).sum() / labels.sum()
     assert before > 1.2
     assert 0.9 < after < 1.1
+
+
+@pytest.mark.parametrize(
+    ("name", "loss"), [("bibtex", "weighted"), ("goemotions_tfidf", "unweighted")]
+)
+@pytest.mark.filterwarnings("ignore::calibrate.base.FitWarning")
+def test_on_real_logits_the_sweep_is_that_of_a_loop_over_scikit_learn(name, loss, real_logits):
+    saved = real_logits(name, loss)
+    logits, labels = saved.arrays("val")
+    test_logits, test_labels = saved.arrays("test")
+    loop = np.array(
+        [best_cut(labels[:, [c]].toarray().ravel(), logits[:, c]) for c in range(logits.shape[1])]
+    )
+
+    sweep = cal.Pipeline([], cal.PerClassThreshold(cal.metrics.f_beta(1))).fit(logits, labels)
+    by_loop = cal.Pipeline([], cal.FixedThreshold(loop)).fit(logits, labels)
+
+    difference = macro_f1(sweep, logits, labels) - macro_f1(by_loop, logits, labels)
+    assert abs(difference) < 1e-12
+    held_out = macro_f1(sweep, test_logits, test_labels)
+    assert held_out >= macro_f1(by_loop, test_logits, test_labels) - 0.002
+
+
+def best_cut(truth: np.ndarray, scores: np.ndarray) -> float:
+    if not truth.any():
+        return np.inf
+    precision, recall, cuts = precision_recall_curve(truth, scores)
+    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-300)
+    return cuts[f1[:-1].argmax()]
