@@ -74,7 +74,7 @@ def command(
     )
     click.echo(found.table())
     click.echo(
-        f"\nwrote {rule}, {output / 'comparison.md'} and {output / 'comparison.json'}\n"
+        f"\nwrote to {output}: {rule.name}, comparison.md, comparison.json, and the logits\n"
         f"next: calibrate inspect {rule}"
     )
 

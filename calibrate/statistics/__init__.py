@@ -6,12 +6,11 @@
 from calibrate.statistics.curves import (
     ThresholdCurves,
     curves_of_lines,
-    midway,
-    pooled_curves,
     threshold_curves,
 )
 from calibrate.statistics.evidence import Evidence
 from calibrate.statistics.histogram import Grid, ScoreHistogram
+from calibrate.statistics.pooled import midway, pooled_curves
 
 __all__ = [
     "Evidence",

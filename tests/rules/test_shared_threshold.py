@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from calibrate import FitWarning, SharedThreshold, metrics
 from calibrate.data import logits
-from calibrate.statistics import curves
+from calibrate.statistics import pooled
 
 LAW = settings(derandomize=True, deadline=None, max_examples=40)
 quiet = pytest.mark.filterwarnings("ignore::calibrate.FitWarning", "ignore:all logits lie in")
@@ -61,7 +61,7 @@ def test_the_threshold_is_the_best_of_all_cuts_of_all_cells(metric, pool_cells, 
     scores, labels = case
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(curves, "_POOL_CELLS", pool_cells)
+        patch.setattr(pooled, "_POOL_CELLS", pool_cells)
         patch.setattr(logits, "BLOCK_CELLS", 3)
         fitted = SharedThreshold(metric).fit(scores, labels, nan="negative")
 
@@ -100,7 +100,7 @@ def test_threads_blocks_and_bands_change_no_threshold(metric, pool_cells, monkey
 
     monkeypatch.setenv("CALIBRATE_NUM_THREADS", "4")
     monkeypatch.setattr(logits, "BLOCK_CELLS", 100)
-    monkeypatch.setattr(curves, "_POOL_CELLS", pool_cells)
+    monkeypatch.setattr(pooled, "_POOL_CELLS", pool_cells)
     again = SharedThreshold(metric).fit(scores, labels).op_.threshold
 
     assert again == threshold

@@ -15,6 +15,7 @@ from calibrate.statistics import (
     curves,
     curves_of_lines,
     midway,
+    pooled,
     pooled_curves,
     threshold_curves,
 )
@@ -384,7 +385,7 @@ def test_with_every_cut_the_pooled_curve_holds_all_cuts_of_all_cells(pool_cells,
     scores, labels = case
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(curves, "_POOL_CELLS", pool_cells)
+        patch.setattr(pooled, "_POOL_CELLS", pool_cells)
         patch.setattr(logits, "BLOCK_CELLS", 5)
         found = pooled_cuts(data_of(scores, labels), every_cut=True)
 
@@ -399,7 +400,7 @@ def test_at_positives_the_pooled_curve_holds_the_cuts_that_end_on_one(pool_cells
     scores, labels = case
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(curves, "_POOL_CELLS", pool_cells)
+        patch.setattr(pooled, "_POOL_CELLS", pool_cells)
         patch.setattr(logits, "BLOCK_CELLS", 5)
         found = pooled_cuts(data_of(scores, labels), every_cut=False)
 
@@ -413,7 +414,7 @@ def test_many_bands_cover_a_wide_range_of_scores_without_gap_or_overlap(monkeypa
     scores = scores.astype(np.float32)
     scores[:5], scores[5:8] = 0.0, -0.0
     labels = rng.random(scores.shape) < 0.2
-    monkeypatch.setattr(curves, "_POOL_CELLS", 64)
+    monkeypatch.setattr(pooled, "_POOL_CELLS", 64)
 
     pieces = list(pooled_curves(data_of(scores, labels), every_cut=True))
 
@@ -427,7 +428,7 @@ def test_many_bands_cover_a_wide_range_of_scores_without_gap_or_overlap(monkeypa
 def test_a_band_holds_no_more_cells_than_it_may_and_the_bands_are_few(monkeypatch):
     rng = np.random.default_rng(6)
     scores, labels = rng.normal(size=(500, 9)), rng.random((500, 9)) < 0.2
-    monkeypatch.setattr(curves, "_POOL_CELLS", 1000)
+    monkeypatch.setattr(pooled, "_POOL_CELLS", 1000)
 
     pieces = list(pooled_curves(data_of(scores, labels), every_cut=True))
 
