@@ -59,6 +59,11 @@ class Decision:
                     f"{op.n_classes}"
                 )
 
+    def __reduce__(self) -> tuple[type[Decision], tuple[Any, ...]]:
+        # the read-only view of the provenance cannot be pickled itself
+        parts = (self.steps, self.rule, self.n_classes, self.class_names, dict(self.provenance))
+        return Decision, parts
+
     @cached_property
     def _folded(self) -> tuple[tuple[CalibrationOp, ...], DecisionOp]:
         """The same decision with as few steps as decide the same, for `decide`."""

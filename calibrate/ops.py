@@ -69,6 +69,10 @@ class Op:
 
     wire_name: ClassVar[str]
 
+    def __reduce__(self) -> tuple[type[Op], tuple[Any, ...]]:
+        # a copy is made anew, so that its arrays are read-only and checked as well
+        return type(self), tuple(getattr(self, f.name) for f in fields(self))
+
     @property
     def n_classes(self) -> int | None:
         """Number of classes that the arrays fix, or None where one number serves all."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import warnings
 from pathlib import Path
 from pkgutil import iter_modules
@@ -223,6 +225,18 @@ def test_the_rule_file_changes_nothing(step, tmp_path):
     assert np.array_equal(loaded.predict_proba(logits), decision.predict_proba(logits))
     assert loaded.class_names == tuple(names)
     assert dict(loaded.provenance) == dict(decision.provenance)
+
+
+@every_step
+def test_a_copy_for_another_process_decides_the_same(step):
+    logits, labels = rows()
+    decision = decision_of(step, logits, labels, class_names=[f"class {i}" for i in range(7)])
+
+    for made in (pickle.loads(pickle.dumps(decision)), copy.deepcopy(decision)):
+        assert same_labels(made.predict(logits), decision.predict(logits))
+        assert dict(made.provenance) == dict(decision.provenance)
+        assert made.class_names == decision.class_names
+        assert not any(a.flags.writeable for op in made.steps for a in op.arrays().values())
 
 
 @every_step
