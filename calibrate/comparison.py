@@ -51,6 +51,11 @@ class Comparison:
     n_fit: int
     n_test: int
 
+    @property
+    def n_left_out(self) -> int:
+        """Classes without a true label in the test rows, which macro averages leave out."""
+        return int(next(iter(self.rows.values()))["n_classes_without_positives"])
+
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         figures = {

@@ -67,6 +67,7 @@ def command(
     note(
         quiet,
         f"fitted on {found.n_fit:,} rows, judged on {found.n_test:,} others, "
-        f"{rows.shape[1]:,} classes",
+        f"{rows.shape[1]:,} classes\n"
+        f"macro-F1 leaves out {found.n_left_out:,} classes without a true label among the latter",
     )
     click.echo(found.markdown() if markdown else found.table())

@@ -70,7 +70,8 @@ def command(
         return
     click.echo(
         f"\nfitted on {found.n_fit:,} held-out rows, judged on {found.n_test:,} others, "
-        f"{fit_rows.shape[1]:,} classes\n"
+        f"{fit_rows.shape[1]:,} classes;\nmacro-F1 leaves out {found.n_left_out:,} without a true "
+        "label among the latter\n"
     )
     click.echo(found.table())
     click.echo(
