@@ -18,6 +18,8 @@ _NAMES = {
     "Pipeline": "calibrate.pipeline",
     "ScoreHistogram": "calibrate.statistics",
     "ThresholdCurves": "calibrate.statistics",
+    "as_labels": "calibrate.data",
+    "as_logits": "calibrate.data",
     "evaluate": "calibrate.evaluation",
     "labelled_logits": "calibrate.data",
     "load": "calibrate.decision",

@@ -16,6 +16,7 @@ from calibrate.calibrators.pos_weight_correction import PosWeightCorrection
 from calibrate.calibrators.temperature_scaling import TemperatureScaling
 from calibrate.data import LabelledLogits
 from calibrate.evaluation import evaluate_rows
+from calibrate.evaluation.result import finite_or_none
 from calibrate.metrics import f_beta
 from calibrate.pipeline import Pipeline
 from calibrate.rules.expected_count_top_k import ExpectedCountTopK
@@ -59,7 +60,7 @@ class Comparison:
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         figures = {
-            name: {k: None if v != v else v for k, v in summary.items()}
+            name: {k: finite_or_none(v) for k, v in summary.items()}
             for name, summary in self.rows.items()
         }
         return {"n_fit": self.n_fit, "n_test": self.n_test, "pipelines": figures}

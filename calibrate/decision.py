@@ -93,13 +93,15 @@ class Decision:
     ) -> LogitSource:
         """Logits of any container, checked to be of this decision's classes.
 
-        Parameters are those of `calibrate.data.as_logits`.
+        Parameters are those of `calibrate.data.as_logits`. A rule that was fitted on probabilities
+        takes probabilities.
 
         Raises
         ------
         ValueError
             If the number of classes, or a name, differs from that of the fit.
         """
+        probabilities = probabilities or self.provenance.get("input") == "probabilities"
         source = as_logits(logits, nan=nan, key=key, probabilities=probabilities)
         if source.shape[1] != self.n_classes:
             raise ValueError(

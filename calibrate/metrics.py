@@ -21,6 +21,13 @@ Counts = NDArray[np.float64]
 Metric = Callable[[Counts, Counts, Counts, Counts], Counts]
 
 
+def check_metric(metric: object) -> None:
+    """Raise TypeError unless `metric` can be called with counts."""
+    if not callable(metric) or metric in _FACTORIES:
+        made = " made with its number, as in f_beta(1)" if callable(metric) else ""
+        raise TypeError(f"metric must be a function of (tp, fp, fn, tn){made}, got {metric!r}")
+
+
 def _ratio(top: Counts, bottom: Counts) -> Counts:
     """``top / bottom``, and 0 where both are 0."""
     return np.divide(top, bottom, out=np.zeros(np.shape(bottom)), where=np.asarray(bottom) != 0)
@@ -260,3 +267,6 @@ def recall_at_precision(min_precision: float) -> ConstrainedMetric:
     array([ 0.5, -inf])
     """
     return _RecallAtPrecision(_check_bound("min_precision", min_precision))
+
+
+_FACTORIES = (f_beta, cost, precision_at_recall, recall_at_precision)

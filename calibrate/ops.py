@@ -11,6 +11,7 @@ score and is never predicted. Arguments are trusted: ``calibrate.data`` has chec
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from numbers import Integral
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -230,6 +231,8 @@ class ExpectedCountTopK(DecisionOp):
         if not np.isfinite(self.offset):
             raise ValueError(f"offset must be finite, got {self.offset}")
         check_count_bounds(self.min_k, self.max_k)
+        object.__setattr__(self, "min_k", int(self.min_k))
+        object.__setattr__(self, "max_k", None if self.max_k is None else int(self.max_k))
 
     def counts(self, logits: Float32) -> NDArray[np.int64]:
         """How many labels each row gets, shape (n_rows,)."""
@@ -243,7 +246,11 @@ class ExpectedCountTopK(DecisionOp):
 
 
 def check_count_bounds(min_k: int, max_k: int | None) -> None:
-    """Raise ValueError unless ``0 <= min_k <= max_k``."""
+    """Raise ValueError unless both are whole numbers, ``0 <= min_k <= max_k``."""
+    for name, value in (("min_k", min_k), ("max_k", max_k)):
+        whole = isinstance(value, Integral) and not isinstance(value, bool)
+        if not (whole or (name == "max_k" and value is None)):
+            raise ValueError(f"{name} must be a whole number, got {value!r}")
     if not min_k >= 0:
         raise ValueError(f"min_k must be at least 0, got {min_k}")
     if max_k is not None and not max_k >= min_k:

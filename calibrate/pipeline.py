@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from typing import Any, Self
@@ -97,7 +98,7 @@ class Pipeline(BaseEstimator):  # type: ignore[misc]
         """Fit all steps to evidence that is already checked."""
         self._check_steps()
         n_rows, positives = evidence.n_rows, int(evidence.positives.sum())
-        names = evidence.class_names
+        names, probabilities = evidence.class_names, evidence.from_probabilities
         self.calibrators_: list[Calibrator] = []
         for step in self.calibrators:
             fitted = clone(step).fit_evidence(evidence)
@@ -114,11 +115,14 @@ class Pipeline(BaseEstimator):  # type: ignore[misc]
                 "pipeline": [_describe(step) for step in (*self.calibrators_, self.rule_)],
                 "n_rows": n_rows,
                 "n_positives": positives,
+                "input": "probabilities" if probabilities else "logits",
             },
         )
         return self
 
     def _check_steps(self) -> None:
+        if not isinstance(self.calibrators, Sequence):
+            raise TypeError(f"calibrators must be a list, got {self.calibrators!r}")
         for step in self.calibrators:
             if not isinstance(step, Calibrator):
                 raise TypeError(f"calibrators must be Calibrator objects, got {step!r}")
@@ -154,8 +158,12 @@ def _describe(step: Calibrator | DecisionRule) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     """A JSON value that says what the option was; long arrays by their shape."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
     if value is None or isinstance(value, bool | int | float | str):
         return value
+    if isinstance(value, np.generic):
+        return _plain(value.item())
     if isinstance(value, np.ndarray) or hasattr(value, "__len__"):
         return f"array of shape {np.shape(value)}"
     # the default repr of a function holds its address, which would change the bytes of the file

@@ -29,13 +29,28 @@ _KEY = "calibrate"
 def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> None:
     """Let `write` fill a temporary file beside `path`, then rename it: all or nothing.
 
+    A link is followed: the file it leads to is replaced, and the link stays.
+
     Raises
     ------
     OSError
-        If the folder cannot be written to or the disk is full; no file is left behind.
+        If the folder cannot be written to, the disk is full, or `path` is there and is no file;
+        nothing half-written is left behind.
     """
-    target = Path(path)
-    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():
+        raise OSError(f"{os.fspath(path)} must be a file to be overwritten, it is something else")
+    try:
+        _write_beside(target, write)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        # the temporary name means nothing to the caller
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+
+
+def _write_beside(target: Path, write: Callable[[BinaryIO], object]) -> None:
+    handle, temporary = tempfile.mkstemp(prefix=f".{target.name[:100]}.", dir=target.parent)
     try:
         with os.fdopen(handle, "w+b") as file:
             write(file)

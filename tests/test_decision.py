@@ -110,3 +110,20 @@ def test_a_class_that_is_never_predicted_is_not_predicted_by_overflow():
     one_by_one = rule.decide(steps[0].apply(huge))
 
     assert folded.indices.tolist() == one_by_one.indices.tolist() == [1]
+
+
+@pytest.mark.filterwarnings("ignore::calibrate.base.FitWarning")
+def test_a_rule_fitted_on_probabilities_takes_probabilities(tmp_path):
+    rng = np.random.default_rng(0)
+    labels = rng.random((200, 3)) < 0.4
+    logits = 2.0 * labels + rng.normal(size=labels.shape) - 1
+    p = 1 / (1 + np.exp(-logits))
+    rule = cal.PerClassThreshold(cal.metrics.f_beta(1))
+
+    pipeline = cal.Pipeline([], rule).fit(cal.as_logits(p, probabilities=True), labels)
+    pipeline.save(tmp_path / "rule")
+
+    expected = cal.Pipeline([], rule).fit(logits, labels).predict(logits)
+    assert (cal.load(tmp_path / "rule").predict(p) != expected).nnz == 0
+    with pytest.raises(ValueError, match=r"probabilities must lie in \[0, 1\]"):
+        cal.load(tmp_path / "rule").predict(logits)

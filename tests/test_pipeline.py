@@ -170,3 +170,15 @@ def best_cut(truth: np.ndarray, scores: np.ndarray) -> float:
     precision, recall, cuts = precision_recall_curve(truth, scores)
     f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-300)
     return cuts[f1[:-1].argmax()]
+
+
+@pytest.mark.parametrize("rule", [cal.PerClassThreshold, cal.SharedThreshold])
+@pytest.mark.parametrize("metric", ["f1", cal.metrics.f_beta, None])
+def test_a_metric_that_is_none_is_refused(rule, metric):
+    with pytest.raises(TypeError, match=r"metric must be a function of \(tp, fp, fn, tn\)"):
+        rule(metric).fit(*example())
+
+
+def test_one_calibrator_is_not_a_list_of_them():
+    with pytest.raises(TypeError, match="calibrators must be a list, got PlattScaling"):
+        cal.Pipeline(cal.PlattScaling(), cal.TopK(1)).fit(*example())

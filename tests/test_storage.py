@@ -12,6 +12,9 @@ import safetensors.numpy
 from calibrate import storage
 from calibrate.decision import Decision, load
 from calibrate.ops import Affine, ExpectedCountTopK, Threshold, TopK
+from calibrate.pipeline import Pipeline
+from calibrate.rules.expected_count_top_k import ExpectedCountTopK as ExpectedCountTopKRule
+from calibrate.rules.fixed_threshold import FixedThreshold
 
 
 def a_decision(n_classes: int = 3) -> Decision:
@@ -196,3 +199,41 @@ def test_a_written_file_has_the_usual_permissions(tmp_path):
     a_decision().save(tmp_path / "rule.safetensors")
 
     assert (tmp_path / "rule.safetensors").stat().st_mode == usual.stat().st_mode
+
+
+def test_a_link_is_followed_and_stays_a_link(tmp_path):
+    (tmp_path / "real").write_bytes(b"old")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+
+    storage.write_atomically(tmp_path / "link", lambda file: file.write(b"new"))
+
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_bytes() == b"new"
+
+
+def test_what_is_no_file_is_never_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+
+    for path in (tmp_path / "pipe", tmp_path):
+        with pytest.raises(OSError, match="must be a file to be overwritten"):
+            storage.write_atomically(path, lambda file: file.write(b"new"))
+
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_a_failed_write_names_the_file_that_was_asked_for(tmp_path):
+    with pytest.raises(FileNotFoundError) as caught:
+        a_decision().save(tmp_path / "absent" / "rule.safetensors")
+
+    assert caught.value.filename == str(tmp_path / "absent" / "rule.safetensors")
+
+
+@pytest.mark.parametrize(
+    "rule", [FixedThreshold(np.inf), ExpectedCountTopKRule(np.int64(1), np.int64(3))]
+)
+def test_options_of_any_number_type_are_saved(rule, tmp_path):
+    logits, labels = np.array([[1.0, -1.0], [2.0, 0.0]]), np.array([[1, 0], [1, 1]])
+
+    Pipeline([], rule).fit(logits, labels).save(tmp_path / "rule")
+
+    assert load(tmp_path / "rule").n_classes == 2

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
@@ -9,6 +13,8 @@ import click
 
 from calibrate import __version__
 from calibrate.cli.output import report_warnings
+
+_INTERRUPTED, _TERMINATED = 130, 143
 
 COMMANDS = ("fit", "apply", "compare", "inspect", "demo")
 
@@ -27,11 +33,33 @@ class _Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; what the library refuses is one line on stderr and exit code 2."""
-        with report_warnings():
+        with report_warnings(), _terminated_as_interrupted():
             try:
                 return super().invoke(ctx)
-            except (ValueError, TypeError, OSError) as error:
-                raise _Refused(str(error)) from error
+            except BrokenPipeError:
+                raise
+            except (ValueError, TypeError, OSError, EOFError) as error:
+                raise _Refused(str(error) or type(error).__name__) from error
+            except KeyboardInterrupt:
+                click.echo("interrupted; nothing was written", err=True)
+                ctx.exit(_INTERRUPTED)
+
+
+@contextlib.contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Let a polite kill clean up as Ctrl-C does: temporary files are removed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(*_: object) -> None:
+        raise SystemExit(_TERMINATED)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class _Refused(click.ClickException):
@@ -44,9 +72,10 @@ def main() -> None:
     """Turn the logits of a multilabel network into labels you can trust.
 
     \b
-    calibrate compare val_logits.npy val_labels.npz       which pipeline is best here?
+    calibrate compare val_logits.npy val_labels.npz     which pipeline is best?
     calibrate fit val_logits.npy val_labels.npz -o rule.safetensors
     calibrate apply rule.safetensors new_logits.npy -o labels.jsonl
 
-    Exit codes: 0 done, 2 refused or failed. Data goes to stdout, everything else to stderr.
+    Exit codes: 0 done, 2 refused or failed, 130 interrupted. Data goes to stdout, all else to
+    stderr.
     """  # noqa: D301

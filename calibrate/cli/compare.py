@@ -59,7 +59,8 @@ def command(
         fit_rows, test_rows = split_rows(rows, test_fraction=test_fraction, seed=seed)
     weights = None if pos_weight is None else options.weights(pos_weight, fit_rows)
     mean_labels = fit_rows.labels.n_labels / fit_rows.shape[0]
-    with progress(quiet, *{id(r.source): r.source for r in (rows, test_rows)}.values()):
+    sources = [rows.source] if test_logits is None else [rows.source, test_rows.source]
+    with progress(quiet, *sources):
         found = compare(fit_rows, test_rows, standard_pipelines(mean_labels, weights))
     if as_json:
         emit_json("compare", found.as_dict())

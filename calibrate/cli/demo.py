@@ -52,6 +52,8 @@ def command(
     """
     if output.exists() and any(output.iterdir()) and not force:
         raise click.UsageError(f"{output} is not empty; give --force to overwrite its files")
+    if simulate and simulate[0] < 10:
+        raise click.UsageError(f"--simulate needs at least 10 rows to split, got {simulate[0]}")
     output.mkdir(parents=True, exist_ok=True)
     made = _simulated(output, *simulate, seed, quiet) if simulate else _trained(output, seed, quiet)
     fit_rows, test_rows, weights = made

@@ -37,9 +37,7 @@ _RULES = ", ".join(options.step_names("rules"))
 )
 @click.option(
     "--metric",
-    default="f1",
-    show_default=True,
-    help=f"What a threshold rule maximises: {options.METRICS}.",
+    help=f"What a threshold rule maximises: {options.METRICS}. [default: f1]",
 )
 @options.labels_options
 @options.logits_options
@@ -52,7 +50,7 @@ def command(
     pos_weight: str | None,
     calibrators: tuple[str, ...],
     rule: str,
-    metric: str,
+    metric: str | None,
     force: bool,
     as_json: bool,
     quiet: bool,
@@ -71,6 +69,7 @@ def command(
     steps, last = _parse(calibrators, rule, metric)
     from calibrate.calibrators.pos_weight_correction import PosWeightCorrection
     from calibrate.evaluation import evaluate_rows
+    from calibrate.evaluation.result import finite_or_none
     from calibrate.pipeline import Pipeline
     from calibrate.statistics import Evidence
 
@@ -88,7 +87,7 @@ def command(
             {
                 "output": str(output),
                 "provenance": dict(decision.provenance),
-                "fitting_rows": {k: None if v != v else v for k, v in figures.items()},
+                "fitting_rows": {k: finite_or_none(v) for k, v in figures.items()},
             },
         )
         return
@@ -100,13 +99,17 @@ def command(
         f"on these same rows (in-sample, so flattering): predicted/true "
         f"{figures['count_ratio']:.3f}, macro-F1 {figures['macro_f']:.4f}, "
         f"micro-F1 {figures['micro_f']:.4f}\n"
+        f"(macro-F1 leaves out {figures['n_classes_without_positives']:,} classes without a true "
+        "label)\n"
         "for figures on rows that were not fitted: calibrate compare",
     )
 
 
-def _parse(calibrators: tuple[str, ...], rule: str, metric: str) -> tuple[list[Any], Any]:
+def _parse(calibrators: tuple[str, ...], rule: str, metric: str | None) -> tuple[list[Any], Any]:
     """Steps from their names, before anything is read."""
     names = [name for name in calibrators or ("platt-scaling",) if name != "none"]
     steps = [options.make_step("calibrators", name, {}) for name in names]
-    last = options.make_step("rules", rule, {"metric": options.make_metric(metric)})
+    last = options.make_step("rules", rule, {"metric": options.make_metric(metric or "f1")})
+    if metric is not None and not hasattr(last, "metric"):
+        raise click.UsageError(f"--metric goes with a threshold rule; {rule} maximises none")
     return steps, last

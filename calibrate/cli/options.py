@@ -166,10 +166,12 @@ def read_numbers(path: str) -> Any:
     if not file.is_file():
         raise click.UsageError(f"{path!r} is neither a number nor a file of numbers")
     try:
+        if file.stat().st_size == 0:
+            raise ValueError("the file is empty")
         if file.suffix == ".npy":
             return np.load(file, allow_pickle=False)
         return np.loadtxt(file, ndmin=1)
-    except ValueError as error:
+    except (ValueError, EOFError, OSError) as error:
         raise click.UsageError(f"{path} must hold one number per class: {error}") from error
 
 

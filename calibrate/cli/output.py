@@ -37,7 +37,7 @@ def bar(quiet: bool, total: int, unit: str) -> Iterator[Callable[..., None]]:
     """A bar on stderr once a second has gone by; gives what to call with every advance.
 
     Nothing is shown where stderr is not a terminal. Work that goes on beyond `total` is another
-    pass, and the bar starts anew; a second argument corrects the total.
+    pass, which the total then takes in; a second argument corrects the total.
     """
     if quiet or not sys.stderr.isatty():
         yield lambda *_: None
@@ -49,8 +49,8 @@ def bar(quiet: bool, total: int, unit: str) -> Iterator[Callable[..., None]]:
         def advance(amount: int, new_total: int | None = None) -> None:
             if new_total is not None:
                 shown.total = new_total
-            elif shown.n + amount > total:
-                shown.reset()
+            elif shown.n + amount > shown.total:
+                shown.total += total
             shown.update(amount)
 
         yield advance
@@ -79,6 +79,8 @@ def refuse_overwrite(path: Path, force: bool) -> None:
     click.UsageError
         Exit code 2.
     """
+    if path.is_dir():
+        raise click.UsageError(f"{path} is a folder; name a file to write")
     if path.exists() and not force:
         raise click.UsageError(f"{path} exists; give --force to overwrite it")
     if not path.parent.is_dir():

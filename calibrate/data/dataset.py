@@ -131,7 +131,10 @@ class LabelledLogits:
                     block = step.apply(block)
                 scores[:, row:end] = block.T
 
-        threads.over_ranges(fill, len(starts))
+        if self.source.sequential:
+            fill(0, len(starts))
+        else:
+            threads.over_ranges(fill, len(starts))
 
 
 def labelled_logits(

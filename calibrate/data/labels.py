@@ -118,6 +118,8 @@ def as_labels(
     if hasattr(labels, "columns") and hasattr(labels, "to_numpy"):
         _check_columns([str(name) for name in labels.columns], class_names)
         labels = labels.to_numpy()
+    if getattr(getattr(labels, "dtype", None), "kind", "") == "O" and len(labels.shape) == 1:
+        labels = list(labels)
     labels = _from_torch(labels)
     if _is_sparse(labels):
         return _fitting(_from_sparse(labels), n_classes)
@@ -203,6 +205,10 @@ def _from_sparse(matrix: Any) -> Labels:
     if matrix.ndim != 2:
         raise ValueError(f"labels must have shape (n_rows, n_classes), got {matrix.shape}")
     rows = sparse.csr_array(matrix)
+    try:
+        rows.check_format(full_check=True)
+    except ValueError as error:
+        raise ValueError(f"labels must be a sound sparse matrix: {error}") from None
     if not rows.has_canonical_format:
         rows = rows.copy()
         rows.sum_duplicates()
@@ -298,7 +304,7 @@ def _refuse_indicator_lists(rows: Sequence[Any], n_classes: int) -> None:
         len(rows) > 0
         and n_classes > 1
         and all(
-            isinstance(row, list | tuple)
+            isinstance(row, list | tuple | np.ndarray)
             and len(row) == n_classes
             and all(value in (0, 1) for value in row)
             for row in rows

@@ -34,6 +34,10 @@ class LogitSource:
     ----------
     shape : (n_rows, n_classes)
     class_names : tuple of str, or None
+    probabilities : bool
+        The container holds sigmoid outputs; ``read`` gives logits all the same.
+    sequential : bool
+        Rows are quick to read only from front to back.
     """
 
     def __init__(
@@ -46,9 +50,10 @@ class LogitSource:
         n_rows, n_classes = rows.shape
         self.shape = (int(n_rows), int(n_classes))
         self.class_names = class_names
+        self.probabilities = probabilities
+        self.sequential = bool(getattr(rows, "sequential", False))
         self._rows = rows
         self._nan = nan
-        self._probabilities = probabilities
         self._warned = False
         self._range = (math.inf, -math.inf)
         self._lock = threading.Lock()
@@ -86,7 +91,7 @@ class LogitSource:
             raise ValueError(f"logits gave {raw.shape[0]} rows for rows {start}:{stop}")
         if self._watcher is not None:
             self._watcher(raw.size)
-        if self._probabilities:
+        if self.probabilities:
             return self._from_probabilities(raw, start, columns)
         with np.errstate(over="ignore", invalid="ignore"):
             block = np.array(raw, dtype=np.float32, order="C", copy=True)
@@ -121,6 +126,8 @@ class LogitSource:
         low, high = float(block.min()), float(block.max())
         if not (math.isfinite(low) and math.isfinite(high)):
             self._repair(block, start, columns)
+            scored = block[block > -np.inf]
+            low, high = float(scored.min(initial=np.inf)), float(scored.max(initial=-np.inf))
         with self._lock:
             self._range = min(self._range[0], low), max(self._range[1], high)
 
@@ -146,8 +153,8 @@ class LogitSource:
             self._warned = True
             warnings.warn(
                 f"all logits lie in [{low:.3g}, {high:.3g}]: they look like probabilities. "
-                "Give logits, the input of the sigmoid; or convert by log(p) - log1p(-p), "
-                "which probabilities=True (--probabilities) does",
+                "Give logits, the input of the sigmoid; or convert by log(p) - log1p(-p), as "
+                "calibrate.as_logits(p, probabilities=True) and --probabilities do",
                 UserWarning,
                 stacklevel=2,
             )
@@ -180,6 +187,8 @@ class _SomeRows(LogitSource):
     def __init__(self, source: LogitSource, rows: NDArray[np.int64]) -> None:
         self.shape = (len(rows), source.shape[1])
         self.class_names = source.class_names
+        self.probabilities = source.probabilities
+        self.sequential = source.sequential
         self._source = source
         self._chosen = rows
 
@@ -245,12 +254,16 @@ def as_logits(
         raise ValueError(f"nan must be 'raise' or 'negative', got {nan!r}")
     if isinstance(logits, LogitSource):
         return logits if class_names is None else logits.named(class_names)
-    if class_names is None and hasattr(logits, "columns") and hasattr(logits, "to_numpy"):
-        class_names = [str(name) for name in logits.columns]
+    columns = None
+    if hasattr(logits, "columns") and hasattr(logits, "to_numpy"):
+        columns = as_class_names([str(name) for name in logits.columns])
     rows = _open(logits, key)
     if rows.shape[1] == 0:
         raise ValueError(f"logits must have at least one class, got shape {tuple(rows.shape)}")
     names = as_class_names(class_names, int(rows.shape[1]))
+    if None not in (names, columns) and names != columns:
+        raise ValueError("class names must be the columns of the logits in their order")
+    names = names or columns
     return LogitSource(rows, names, nan, probabilities)
 
 
@@ -279,6 +292,8 @@ def _open(logits: Any, key: str | None) -> Any:
         raise ValueError(
             f"logits must have shape (n_rows, n_classes), got shape {tuple(logits.shape)}"
         )
+    if getattr(logits, "is_complex", bool)():
+        raise ValueError(f"logits must be real numbers, got dtype {logits.dtype}")
     kind = getattr(getattr(logits, "dtype", None), "kind", "f")
     if kind == "O":
         raise ValueError("logits must be numbers, got an array of Python objects")
@@ -299,6 +314,7 @@ class _Stacked:
                     f"and {width} in shard {place}"
                 )
         self._parts = parts
+        self.sequential = any(getattr(part, "sequential", False) for part in parts)
         self._starts = np.cumsum([0, *(int(part.shape[0]) for part in parts)])
         self.shape = (int(self._starts[-1]), widths[0])
 

@@ -82,7 +82,7 @@ def train_and_save(
             np.save(logits, network.logits(corpus.features[rows]))
             sparse.save_npz(labels, corpus.labels[rows])
         np.save(written.pos_weight, pos_weight)
-        written.class_names.write_text("".join(f"{name}\n" for name in corpus.class_names))
+        written.class_names.write_text("".join(f"{name}\n" for name in corpus.class_names), "utf-8")
         for field in fields(written):
             getattr(written, field.name).replace(getattr(complete, field.name))
     return complete

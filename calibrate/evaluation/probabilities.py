@@ -14,7 +14,7 @@ from calibrate.evaluation.counts import mean, ratio
 from calibrate.kernels.evaluation import add_losses
 
 N_BINS = 15
-"""Bins of the calibration error, of equal width in probability (Guo et al., 2017, section 4)."""
+"""Bins of the calibration error, of equal width in probability as in Guo et al., 2017."""
 
 
 @dataclass(frozen=True, eq=False)

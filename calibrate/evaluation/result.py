@@ -53,14 +53,15 @@ class Evaluation:
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values; what is not a finite number becomes None."""
         return {
-            "summary": {name: _plain(value) for name, value in self.summary.items()},
+            "summary": {name: finite_or_none(value) for name, value in self.summary.items()},
             "per_class": {
-                name: [_plain(value) for value in np.asarray(values).tolist()]
+                name: [finite_or_none(value) for value in np.asarray(values).tolist()]
                 for name, values in self.per_class.items()
             },
             "class_names": None if self.class_names is None else list(self.class_names),
         }
 
 
-def _plain(value: float | int) -> float | int | None:
+def finite_or_none(value: float | int) -> float | int | None:
+    """A number for JSON, which has no nan and no infinity."""
     return value if math.isfinite(value) else None

@@ -17,5 +17,10 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 def kernel(function: Function) -> Function:
     """Compile on first call, release the GIL, keep the machine code on disk; nan stays nan."""
-    compiled: Any = numba.njit(nogil=True, cache=True, error_model="numpy")(function)
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+    try:
+        compiled: Any = numba.njit(cache=True, **options)(function)
+    except RuntimeError:
+        # a read-only installation and a home that cannot be written to: compile every time
+        compiled = numba.njit(**options)(function)
     return cast(Function, compiled)

@@ -59,8 +59,8 @@ def choose_key(
         return members[0]
     raise ValueError(
         f"{where} must hold one of {', '.join(known)}, or only one matrix, got "
-        f"{_listed(members, shape_of)}: give the key (key= in Python, --logits-key or --labels-key "
-        "on the command line)"
+        f"{_listed(members, shape_of)}: give the key (calibrate.as_logits(..., key=...) or "
+        "as_labels in Python, --logits-key or --labels-key on the command line)"
     )
 
 

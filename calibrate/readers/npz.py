@@ -183,6 +183,8 @@ class CompressedSource:
         What it declares, checked to be a matrix that fills the member.
     """
 
+    sequential = True
+
     def __init__(self, path: Path, name: str, header: ArrayHeader) -> None:
         self.shape: tuple[int, int] = (header.shape[0], header.shape[1])
         self._path = path

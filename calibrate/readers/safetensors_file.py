@@ -76,7 +76,6 @@ def open_labels(path: Path, key: str | None = None) -> MatrixSource:
 
 
 def _open(path: Path, key: str | None, known: tuple[str, ...]) -> MatrixSource:
-    refuse_pickle(path)
     tensors, begin = _tensors(path)
     name = choose_key(
         list(tensors), key, known, lambda member: tuple(tensors[member]["shape"]), str(path)
@@ -101,6 +100,8 @@ def _tensors(path: Path) -> tuple[dict[str, Any], int]:
         with safe_open(path, framework="np"):  # compares header, offsets and length of the file
             pass
     except (SafetensorError, OSError) as error:
+        # only now: a whole file may begin as a pickle does, with a header of 128 bytes, say
+        refuse_pickle(path)
         raise ValueError(
             f"{path} must be a whole .safetensors file, it is truncated or damaged: {error}"
         ) from None

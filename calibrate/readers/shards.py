@@ -150,7 +150,9 @@ class ShardedSource:
     def __init__(self, paths: Sequence[Path], open_one: Callable[[Path], MatrixSource]) -> None:
         self._paths = tuple(paths)
         self._open: Callable[[Path], MatrixSource] = lru_cache(maxsize=_KEPT_OPEN)(open_one)
-        shapes = [self._open(path).shape for path in self._paths]
+        sources = [self._open(path) for path in self._paths]
+        shapes = [source.shape for source in sources]
+        self.sequential = any(getattr(source, "sequential", False) for source in sources)
         for path, shape in zip(self._paths, shapes, strict=True):
             _check_columns(shape[1], shapes[0][1], path, self._paths[0])
         self._begins = list(accumulate((shape[0] for shape in shapes), initial=0))

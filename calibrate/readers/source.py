@@ -21,6 +21,9 @@ class MatrixSource(Protocol):
     order, memory order and alignment; it may be a read-only view of the file, and it may be
     changed by nobody.
 
+    A source that must be read from front to back to be quick, such as a compressed one, says so by
+    an attribute ``sequential`` that is true.
+
     The protocol is not checkable at run time on purpose: a SciPy matrix has a ``shape`` and slices
     of rows as well, and would pass for one.
     """

@@ -6,7 +6,7 @@ import numpy as np
 
 from calibrate import ops
 from calibrate.base import DecisionRule, Fitted, find, require_positives
-from calibrate.metrics import ConstrainedMetric, Metric
+from calibrate.metrics import ConstrainedMetric, Metric, check_metric
 from calibrate.statistics import Evidence
 
 
@@ -54,6 +54,7 @@ class PerClassThreshold(DecisionRule):
         self.metric = metric
 
     def _fit(self, evidence: Evidence) -> Fitted:
+        check_metric(self.metric)
         require_positives(evidence)
         every_cut = not getattr(self.metric, "positives_suffice", False)
         n_classes = evidence.n_classes

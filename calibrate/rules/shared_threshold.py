@@ -6,7 +6,7 @@ import numpy as np
 
 from calibrate import ops
 from calibrate.base import DecisionRule, Finding, Fitted, require_positives
-from calibrate.metrics import ConstrainedMetric, Metric
+from calibrate.metrics import ConstrainedMetric, Metric, check_metric
 from calibrate.statistics import Evidence, midway, pooled_curves
 
 
@@ -22,12 +22,13 @@ class SharedThreshold(DecisionRule):
     -----
     Logits of different classes must mean the same for one threshold to serve them: calibrate
     first. On calibrated logits one threshold is optimal for micro-F and does not overfit, since
-    it rests on all positives of all classes.
+    it rests on all positives of all classes. Where no cut keeps the constraint of the metric,
+    nothing is predicted, and ``findings_`` says how near the best one comes.
 
     Raises
     ------
     ValueError
-        On fit, if no class has a positive, or no cut keeps the constraint of the metric.
+        On fit, if no class has a positive.
 
     References
     ----------
@@ -47,6 +48,7 @@ class SharedThreshold(DecisionRule):
         self.metric = metric
 
     def _fit(self, evidence: Evidence) -> Fitted:
+        check_metric(self.metric)
         require_positives(evidence)
         rows = evidence.rows
         every_cut = not getattr(self.metric, "positives_suffice", False)

@@ -57,6 +57,11 @@ class Evidence:
         return None if self._rows is None else self._rows.class_names
 
     @property
+    def from_probabilities(self) -> bool:
+        """Whether the rows were given as sigmoid outputs."""
+        return self._rows is not None and self._rows.source.probabilities
+
+    @property
     def positives(self) -> NDArray[np.int64]:
         """Positive rows of each class, (n_classes,)."""
         if self._rows is not None:

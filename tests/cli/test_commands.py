@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -417,3 +419,65 @@ def test_a_glob_of_shards_is_read_in_natural_order(files):
 
     shards, whole = (sparse.load_npz(files / f"{name}.npz") for name in ("shards", "whole"))
     assert (shards != whole).nnz == 0
+
+
+def test_a_metric_for_a_rule_without_one_is_refused(files):
+    result = run(
+        "fit", files / "logits.npy", files / "labels.npz", "-o", files / "r", "--metric", "f2"
+    )
+
+    assert result.exit_code == 2
+    assert "--metric goes with a threshold rule" in result.stderr
+
+
+def test_a_folder_is_no_output(files):
+    result = run("fit", files / "logits.npy", files / "labels.npz", "-o", files, "--force")
+
+    assert result.exit_code == 2
+    assert "is a folder; name a file to write" in " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize("suffix", ["npy", "txt"])
+def test_an_empty_file_of_weights_is_refused(files, suffix):
+    (files / f"empty.{suffix}").touch()
+
+    result = run(
+        "fit", files / "logits.npy", files / "labels.npz", "-o", files / "r",
+        "--pos-weight", files / f"empty.{suffix}",
+    )  # fmt: skip
+
+    assert result.exit_code == 2
+    assert "the file is empty" in result.stderr
+
+
+@pytest.mark.parametrize(("kill", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_command_leaves_nothing_and_says_so_by_its_code(files, kill, code):
+    rule = fitted(files)
+    os.mkfifo(files / "slow.jsonl")  # reading it waits for ever
+    before = sorted(path.name for path in files.iterdir())
+    arguments = ["fit", files / "logits.npy", files / "slow.jsonl", "-o", files / "out"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "calibrate", *map(str, arguments)], stderr=subprocess.PIPE
+    )
+
+    time.sleep(3)
+    process.send_signal(kill)
+    _, stderr = process.communicate(timeout=60)
+
+    assert process.returncode == code
+    assert b"Traceback" not in stderr
+    assert sorted(path.name for path in files.iterdir()) == before
+    assert rule.exists()
+
+
+def test_a_rule_remembers_that_it_was_fitted_on_probabilities(files):
+    p = 1 / (1 + np.exp(-np.load(files / "logits.npy").astype(np.float64)))
+    np.save(files / "p.npy", p)
+    rule = files / "rule.safetensors"
+    logits, labels = files / "p.npy", files / "labels.npz"
+    run("fit", logits, labels, "-o", rule, "--probabilities", "--rule", "per-class-threshold")
+
+    run("apply", rule, files / "p.npy", "-o", files / "plain.npy")
+    run("apply", rule, files / "p.npy", "-o", files / "flag.npy", "--probabilities")
+
+    assert np.array_equal(np.load(files / "plain.npy"), np.load(files / "flag.npy"))

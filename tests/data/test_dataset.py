@@ -139,3 +139,45 @@ def test_names_of_label_columns_name_a_source_that_has_none():
     rows = labelled_logits(as_logits(logits), pd.DataFrame(labels, columns=list("abcde")))
 
     assert rows.class_names == tuple("abcde")
+
+
+class FrontToBack(RowBlocks):
+    """A stand-in for a compressed file: going backwards costs everything again."""
+
+    sequential = True
+
+    def __init__(self, rows):
+        super().__init__(rows)
+        self.starts = []
+
+    def __getitem__(self, part):
+        self.starts.append(part.start)
+        return super().__getitem__(part)
+
+
+@pytest.mark.parametrize("wrapped", [lambda store: store, lambda store: [store]])
+def test_a_source_that_is_quick_only_in_order_is_read_in_order(wrapped, monkeypatch):
+    monkeypatch.setenv("CALIBRATE_NUM_THREADS", "4")
+    monkeypatch.setattr("calibrate.data.dataset.TRANSPOSED_CELLS", 200)
+    logits, labels = example(400, 20)
+    store = FrontToBack(logits)
+    rows = labelled_logits(wrapped(store), labels)
+    store.starts.clear()
+
+    (strip,) = rows.strips()
+
+    assert np.array_equal(strip.scores, logits.T)
+    assert store.starts == sorted(store.starts)
+    assert len(store.starts) > 10
+
+
+def test_a_compressed_file_and_shards_of_it_are_read_in_order(tmp_path):
+    logits, labels = example()
+    np.savez_compressed(tmp_path / "part1.npz", logits=logits)
+    np.savez_compressed(tmp_path / "part2.npz", logits=logits)
+    np.save(tmp_path / "logits.npy", logits)
+
+    assert as_logits(tmp_path / "part1.npz").sequential
+    assert as_logits(str(tmp_path / "part*.npz")).sequential
+    assert not as_logits(tmp_path / "logits.npy").sequential
+    assert labelled_logits(tmp_path / "part1.npz", labels).take(np.array([1, 3])).source.sequential

@@ -182,3 +182,22 @@ def test_dense_labels_never_reach_the_target_checks_of_scikit_learn(monkeypatch)
 
     logits = np.array([[1.0, -1.0, 2.0], [-1.0, 0.0, -2.0], [-1.0, 3.0, 0.5]])
     cal.Pipeline([cal.PlattScaling()], cal.ExpectedCountTopK()).fit(logits, DENSE)
+
+
+def test_arrays_that_look_like_a_matrix_are_not_taken_for_ids():
+    with pytest.raises(ValueError, match="look like a 0/1 matrix"):
+        as_labels([np.array([0, 1]), np.array([1, 0])], 2)
+
+
+def test_a_sparse_matrix_with_an_index_out_of_range_is_refused():
+    matrix = sparse.csr_array(DENSE)
+    matrix.indices[0] = 7
+
+    with pytest.raises(ValueError, match="labels must be a sound sparse matrix"):
+        as_labels(matrix)
+
+
+def test_a_column_of_label_lists_is_a_list_of_label_lists():
+    labels = as_labels(pd.Series([["a", "c"], [], ["b"]]), 3, class_names=NAMES)
+
+    assert np.array_equal(dense(labels), DENSE)

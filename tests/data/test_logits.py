@@ -262,3 +262,20 @@ def test_a_sample_in_the_unit_interval_does_not_make_probabilities(monkeypatch):
         source.read(0, 19)
 
     whole(source)  # a warning would be an error
+
+
+def test_probabilities_with_cells_without_a_score_are_warned_of_too():
+    with pytest.warns(UserWarning, match="look like probabilities"):
+        whole(as_logits(np.array([[0.1, 0.9], [np.nan, 1.0]]), nan="negative"))
+
+
+def test_names_that_are_not_the_columns_are_refused():
+    frame = pd.DataFrame(MATRIX, columns=["a", "b", "c"])
+
+    with pytest.raises(ValueError, match="class names must be the columns of the logits"):
+        as_logits(frame, class_names=["c", "b", "a"])
+
+
+def test_complex_tensors_are_refused():
+    with pytest.raises(ValueError, match=r"must be real numbers, got dtype torch.complex64"):
+        as_logits(torch.zeros((2, 3), dtype=torch.complex64))

@@ -271,3 +271,17 @@ def test_without_any_positive_there_is_nothing_to_fit():
 
     with pytest.raises(ValueError, match=message):
         ExpectedCountTopK().fit(np.ones((3, 2)), np.zeros((3, 2)))
+
+
+@pytest.mark.parametrize(
+    ("bounds", "message"),
+    [
+        ({"min_k": 1.5}, "min_k must be a whole number, got 1.5"),
+        ({"min_k": True}, "min_k must be a whole number, got True"),
+        ({"max_k": "a"}, "max_k must be a whole number, got 'a'"),
+        ({"min_k": None}, "min_k must be a whole number, got None"),
+    ],
+)
+def test_bounds_that_are_no_whole_numbers_are_refused(bounds, message):
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        ExpectedCountTopK(**bounds).fit(np.zeros((2, 2)), np.eye(2))

@@ -255,7 +255,7 @@ def test_an_infeasible_precision_is_reported_with_the_best_that_is_reached():
 
 
 def test_an_infeasible_recall_is_reported_where_positives_have_no_score():
-    scores = np.array([[1.0], [-np.inf], [-np.inf], [0.0]])
+    scores = np.array([[1.0], [-np.inf], [-np.inf], [-2.0]])
     labels = np.array([[1], [1], [1], [0]])
 
     with pytest.warns(FitWarning, match="1 of 1 classes reach recall 0.5 at no cut"):
