@@ -80,6 +80,16 @@ class Op:
         sizes = {len(a) for a in self.arrays().values() if a.ndim == 1}
         return sizes.pop() if sizes else None
 
+    def same_as(self, other: Op) -> bool:
+        """Whether it is the same step, number for number."""
+        arrays, others = self.arrays(), other.arrays()
+        return (
+            type(self) is type(other)
+            and self.numbers() == other.numbers()
+            and arrays.keys() == others.keys()
+            and all(np.array_equal(array, others[name]) for name, array in arrays.items())
+        )
+
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The fields that are arrays, by name."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}

@@ -172,7 +172,10 @@ class ScoreHistogram:
         """The histogram of the rows of both."""
         if not self.grid.same_as(other.grid):
             raise ValueError("histograms must have the same grid to be added")
-        if self.steps != other.steps:
+        same = len(self.steps) == len(other.steps) and all(
+            one.same_as(another) for one, another in zip(self.steps, other.steps, strict=True)
+        )
+        if not same:
             raise ValueError("histograms must have the same steps to be added")
         return replace(
             self,

@@ -343,3 +343,18 @@ def test_a_histogram_is_frozen():
         found.n_rows = 3
 
     assert (found.n_classes, found.n_rows) == (2, 0)
+
+
+def test_histograms_after_equal_steps_add_and_after_other_steps_do_not():
+    rows = labelled_logits(np.array([[1.0], [2.0], [4.0]]), np.array([[0], [1], [1]]))
+    histogram = ScoreHistogram.of(rows)
+    step, equal, other = (
+        ops.Affine(np.array(scale, np.float32), np.array(1.0, np.float32)) for scale in (2, 2, 3)
+    )
+
+    total = histogram.after(step) + histogram.after(equal)
+
+    assert np.array_equal(total.counts, 2 * histogram.counts)
+    for wrong in (histogram, histogram.after(other), histogram.after(step).after(step)):
+        with pytest.raises(ValueError, match="must have the same steps"):
+            _ = histogram.after(step) + wrong
