@@ -1,14 +1,24 @@
-"""``calibrate inspect``: what is in a file of logits, of labels, or in a rule."""
+"""``calibrate inspect``: what is in a file of logits, labels, names or numbers, or in a rule."""
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from calibrate.cli import options
-from calibrate.cli.output import bar, emit_json
+from calibrate.cli.output import emit_json
+
+if TYPE_CHECKING:
+    from calibrate.readers.source import LabelFile
+
+_COLUMNS = 80
+_NAMES_SHOWN = 5
+_BLOCK_CELLS = 1 << 22
+_ONLY_IF_ANY = ("also_holds", "error")
+_SPARSE = {"format", "shape", "data"}  # members of any sparse matrix that SciPy stored
 
 
 @click.command("inspect")
@@ -27,163 +37,214 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Say what FILE holds: a rule, logits, or labels.
+    """Say what FILE holds: a rule, logits, labels, class names, or numbers.
 
-    A .safetensors file made by `calibrate fit` is read as a rule; SciPy .npz and .jsonl files as
-    labels; any other as logits, unless --labels is given.
+    Labels are SciPy .npz files, .jsonl files, and arrays of bool or of the integers 0 and 1; other
+    arrays are logits, unless --labels is given. A .txt file holds class names, or numbers if each
+    line is one; a one-axis .npy file holds numbers. FILE may be a pattern, such as 'part*.npy':
+    the first file that matches decides what all of them are.
     """
-    if as_labels or _holds_labels(file):
-        content = _labels(file, key, class_names)
-    elif _holds_rule(file):
-        content = _rule(file)
-    else:
-        content = _logits(file, key, quiet)
+    content = _content(file, key, as_labels, class_names, quiet)
     if as_json:
         emit_json("inspect", {"file": file, **content})
         return
-    width = max(len(name) for name in content)
-    for name, value in content.items():
-        click.echo(f"{name.replace('_', ' '):<{width}}  {_text(value)}")
+    shown = {
+        name.replace("_", " "): _paragraphs(name, value)
+        for name, value in content.items()
+        if value or name not in _ONLY_IF_ANY
+    }
+    column = max(len(name) for name in shown) + 2
+    for name, paragraphs in shown.items():
+        lines = [
+            line
+            for text in paragraphs
+            for line in textwrap.wrap(text, _COLUMNS - column, break_on_hyphens=False)
+        ]
+        click.echo(f"{name:<{column}}" + f"\n{' ' * column}".join(lines))
 
 
-def _text(value: Any) -> str:
-    if isinstance(value, list):
-        return "\n".join(str(part) for part in value).replace("\n", "\n    ") or "none"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+def _content(
+    file: str, key: str | None, as_labels: bool, class_names: str | None, quiet: bool
+) -> dict[str, Any]:
+    from calibrate.cli import described
+    from calibrate.readers import shards
+
+    paths = shards.matching(file) if shards.is_pattern(file) else [Path(file)]
+    first = paths[0]
+    if not as_labels and first.is_file():
+        for kind, holds, describe in (
+            ("a rule", _holds_rule, described.rule),
+            ("a list of numbers", _holds_numbers, described.numbers),
+            ("a list of class names", _holds_class_names, described.class_names),
+        ):
+            if holds(first):
+                if len(paths) > 1:
+                    raise click.UsageError(f"{file} matches {len(paths)} files; {kind} is one file")
+                return describe(first)
+    members = _members(first)
+    says_labels = as_labels or _says_labels(first, members, key)
+    rows, are_labels = _opened(file, key, says_labels)
+    if not are_labels:
+        content = described.logits(rows, quiet)
+    elif class_names is None and described.CLASS_NAMES in members:
+        content = described.labels(rows, described.names_within(first))
+    else:
+        content = described.labels(rows, class_names)
+    others = _others(members, key, says_labels)
+    return {**content, "also_holds": [name for name in others if name != described.CLASS_NAMES]}
 
 
-def _holds_labels(file: str) -> bool:
-    if Path(file).suffix == ".jsonl":
-        return True
-    if Path(file).suffix != ".npz" or not Path(file).is_file():
-        return False
-    import zipfile
-
-    if not zipfile.is_zipfile(file):
-        return False
-    with zipfile.ZipFile(file) as archive:
-        return {"indices.npy", "indptr.npy"} <= set(archive.namelist())
-
-
-def _holds_rule(file: str) -> bool:
-    if Path(file).suffix != ".safetensors" or not Path(file).is_file():
-        return False
+def _holds_rule(path: Path) -> bool:
     from calibrate.storage import is_rule
 
-    return is_rule(file)
+    return is_rule(path)
 
 
-def _rule(file: str) -> dict[str, Any]:
-    import numpy as np
+def _holds_numbers(path: Path) -> bool:
+    if path.suffix.lower() == ".txt":
+        lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+        return any(lines) and all(_is_number(line) for line in lines if line.strip())
+    if path.suffix.lower() != ".npy":
+        return False
+    from calibrate.readers.npy_format import read_header
 
-    from calibrate.decision import load
-
-    decision = load(file)
-    steps = []
-    for op in (*decision.steps, decision.rule):
-        numbers = [f"{name} {value}" for name, value in op.numbers().items()]
-        for name, array in op.arrays().items():
-            finite = array[np.isfinite(array)]
-            span = f"{finite.min():.4g} to {finite.max():.4g}" if finite.size else "none finite"
-            never = f", {int(np.isposinf(array).sum())} never" if np.isposinf(array).any() else ""
-            numbers.append(f"{name} {span}{never}")
-        steps.append(f"{op.wire_name}: {', '.join(numbers)}")
-    provenance = decision.provenance
-    findings = [
-        f"{part['step']}: {finding['message']}"
-        for part in provenance.get("pipeline", [])
-        for finding in part["findings"]
-    ]
-    return {
-        "kind": "rule",
-        "n_classes": decision.n_classes,
-        "class_names": _first_names(decision.class_names),
-        "steps": steps,
-        "fitted_by": f"calibrate {provenance.get('calibrate', 'of unknown version')}",
-        "n_rows": provenance.get("n_rows"),
-        "n_positives": provenance.get("n_positives"),
-        "findings": findings,
-    }
+    try:
+        with path.open("rb") as file:
+            header = read_header(file, str(path))
+    except ValueError:  # the reader of matrices says what is wrong
+        return False
+    return len(header.shape) == 1 and header.dtype.kind in "fiub"
 
 
-def _logits(file: str, key: str | None, quiet: bool) -> dict[str, Any]:
-    import numpy as np
+def _is_number(line: str) -> bool:
+    try:
+        float(line)
+    except ValueError:
+        return False
+    return "_" not in line  # a name such as 12_3, which Python alone takes for a number
 
+
+def _holds_class_names(path: Path) -> bool:
+    return path.suffix.lower() in (".txt", ".json")
+
+
+def _members(path: Path) -> list[str]:
+    """Names of the arrays in a file of several; none where it cannot be read, as its reader says.
+
+    A sparse matrix of SciPy is several arrays as well.
+    """
+    suffix = path.suffix.lower()
+    if not path.is_file():
+        return []
+    if suffix == ".npz":
+        import zipfile
+
+        try:
+            with zipfile.ZipFile(path) as archive:
+                names = archive.namelist()
+        except (zipfile.BadZipFile, NotImplementedError):
+            return []
+        return [name.removesuffix(".npy") for name in names if name.endswith(".npy")]
+    if suffix == ".safetensors":
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="np") as file:
+                return list(file.keys())
+        except SafetensorError:
+            return []
+    if suffix in (".pt", ".pth"):
+        from calibrate.readers import pt
+
+        try:
+            saved = pt.load_checked(path)  # mapped, not read
+        except ValueError:
+            return []
+        return [name for name in saved if isinstance(name, str)] if isinstance(saved, dict) else []
+    return []
+
+
+def _says_labels(path: Path, members: list[str], key: str | None) -> bool:
+    """Whether the form of a file, or the names in it, say that it holds labels."""
+    from calibrate.readers.keys import LABELS_KEYS, LOGITS_KEYS
+
+    if path.suffix.lower() == ".jsonl" or _is_sparse(path, members):
+        return True
+    if key is not None:
+        return key in LABELS_KEYS
+    return not set(members) & set(LOGITS_KEYS) and bool(set(members) & set(LABELS_KEYS))
+
+
+def _is_sparse(path: Path, members: list[str]) -> bool:
+    return path.suffix.lower() == ".npz" and set(members) >= _SPARSE
+
+
+def _opened(file: str, key: str | None, says_labels: bool) -> tuple[LabelFile, bool]:
+    """Rows of a file, and whether they are labels."""
     from calibrate import readers
 
-    rows = readers.open_matrix(file, key)
-    n_rows, n_classes = rows.shape
-    step = max(1, (1 << 22) // max(1, n_classes))
-    low, high, above, n_nan, n_infinite = np.inf, -np.inf, 0, 0, 0
-    dtype = str(np.asarray(rows[0:1]).dtype)
-    with bar(quiet, n_rows, "rows") as advance:
-        for start in range(0, n_rows, step):
-            block = np.asarray(rows[start : start + step], dtype=np.float64)
-            finite = block[np.isfinite(block)]
-            n_nan += int(np.isnan(block).sum())
-            n_infinite += int(np.isinf(block).sum())
-            low = min(low, float(finite.min(initial=np.inf)))
-            high = max(high, float(finite.max(initial=-np.inf)))
-            above += int((finite >= 0).sum())
-            advance(len(block))
-    some = low <= high
-    return {
-        "kind": "logits",
-        "n_rows": n_rows,
-        "n_classes": n_classes,
-        "dtype": dtype,
-        "lowest": low if some else None,
-        "highest": high if some else None,
-        "nan": n_nan,
-        "infinite": n_infinite,
-        "labels_per_row_at_0.5": round(above / n_rows, 3) if n_rows else None,
-        "look_like_probabilities": bool(some and low >= 0 and high <= 1),
-    }
+    if says_labels:
+        return readers.open_label_file(file, key), True
+    try:
+        rows = readers.open_matrix(file, key)
+    except ValueError as refusal:
+        from scipy import sparse
+
+        try:
+            labels = readers.open_label_file(file, key)
+        except ValueError:
+            raise refusal from None
+        if not sparse.issparse(labels):
+            raise
+        return labels, True
+    dtype = rows[0:1].dtype
+    if dtype.kind not in "iu":
+        return rows, dtype.kind == "b"
+    block = rows[0 : max(1, _BLOCK_CELLS // max(1, rows.shape[1]))]
+    return rows, bool(((block == 0) | (block == 1)).all())
 
 
-def _labels(file: str, key: str | None, class_names: str | None) -> dict[str, Any]:
-    import numpy as np
+def _others(members: list[str], key: str | None, says_labels: bool) -> list[str]:
+    """Arrays beside the one described, where a name said which that is."""
+    from calibrate.readers.keys import LABELS_KEYS, LOGITS_KEYS
 
-    from calibrate.data import as_class_names, as_labels
-
-    names = as_class_names(class_names)
-    labels = as_labels(file, _classes_of_lines(file, names), class_names=names, key=key)
-    n_rows, n_classes = labels.shape
-    per_row, per_class = np.diff(labels.indptr), labels.positives
-    return {
-        "kind": "labels",
-        "n_rows": n_rows,
-        "n_classes": n_classes,
-        "n_labels": labels.n_labels,
-        "labels_per_row": round(labels.n_labels / n_rows, 3) if n_rows else None,
-        "rows_without_labels": int((per_row == 0).sum()),
-        "classes_without_positives": int((per_class == 0).sum()),
-        "positives_per_class": (
-            f"{per_class.min()} to {per_class.max()}, median {np.median(per_class):g}"
-            if n_classes
-            else None
-        ),
-        "class_names": _first_names(names),
-    }
+    known = LABELS_KEYS if says_labels else LOGITS_KEYS
+    chosen = key or next((name for name in known if name in members), None)
+    return [name for name in members if name != chosen] if chosen in members else []
 
 
-def _classes_of_lines(file: str, names: tuple[str, ...] | None) -> int | None:
-    """How many classes a file of ids speaks of at least: it does not say so itself."""
-    if Path(file).suffix != ".jsonl" or names is not None:
-        return None
-    from calibrate import readers
+def _paragraphs(name: str, value: Any) -> list[str]:
+    """A value in words, each paragraph to begin a line."""
+    if value is None or value == []:
+        return ["none"]
+    if name == "class_names":
+        first = [part if len(part) <= 30 else f"{part[:27]}..." for part in value[:_NAMES_SHOWN]]
+        more = f", ... ({len(value)} in all)" if len(value) > _NAMES_SHOWN else ""
+        return [", ".join(first) + more]
+    if name == "steps":
+        return [_step(step) for step in value]
+    if name == "findings":
+        return [f"{finding['step']}: {finding['message']}" for finding in value]
+    if name == "positives_per_class":
+        return [f"{value['lowest']:,} to {value['highest']:,}, median {value['median']:g}"]
+    if isinstance(value, list):
+        return [", ".join(value)]
+    return [_number(value)]
 
-    rows = readers.open_label_file(file)
-    highest = 0
-    for row in rows if isinstance(rows, list) else []:
-        for label in row:
-            if isinstance(label, str):
-                raise click.UsageError("labels by name need --class-names")
-            highest = max(highest, label)
-    return highest + 1
+
+def _step(step: dict[str, Any]) -> str:
+    parts = [f"{name} {_number(value)}" for name, value in step["numbers"].items()]
+    for name, array in step["arrays"].items():
+        low, high = array["lowest"], array["highest"]
+        one = low == high
+        span = "none finite" if low is None else f"{low:.4g}" + ("" if one else f" to {high:.4g}")
+        parts.append(f"{name} {span}" + (f", {array['never']} never" if array["never"] else ""))
+    return f"{step['op']}: {', '.join(parts)}"
 
 
-def _first_names(names: tuple[str, ...] | None) -> str | None:
-    if names is None:
-        return None
-    return ", ".join(names[:5]) + (f", ... ({len(names)} in all)" if len(names) > 5 else "")
+def _number(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "yes", False: "no"}[value]
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -79,7 +79,7 @@ def open_labels(path: Path, key: str | None = None) -> LabelFile:
 
 
 def _chosen(path: Path, key: str | None, known: tuple[str, ...]) -> tuple[Any, str]:
-    saved = _load(path)
+    saved = load_checked(path)
     if not isinstance(saved, dict):
         refuse_key(key, str(path))
         return saved, str(path)
@@ -93,7 +93,14 @@ def _shape(value: Any) -> tuple[int, ...] | None:
     return None if shape is None else tuple(shape)
 
 
-def _load(path: Path) -> Any:
+def load_checked(path: Path) -> Any:
+    """Whatever a file holds, mapped and not read, with nothing executed.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged, of the older form, or needs more than tensors.
+    """
     import torch
 
     with path.open("rb") as file:
