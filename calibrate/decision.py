@@ -50,7 +50,7 @@ class Decision:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "provenance", MappingProxyType(dict(self.provenance)))
+        object.__setattr__(self, "provenance", _frozen(dict(self.provenance)))
         object.__setattr__(self, "class_names", as_class_names(self.class_names, self.n_classes))
         for op in (*self.steps, self.rule):
             if op.n_classes not in (None, self.n_classes):
@@ -60,9 +60,9 @@ class Decision:
                 )
 
     def __reduce__(self) -> tuple[type[Decision], tuple[Any, ...]]:
-        # the read-only view of the provenance cannot be pickled itself
-        parts = (self.steps, self.rule, self.n_classes, self.class_names, dict(self.provenance))
-        return Decision, parts
+        # the read-only views of the provenance cannot be pickled themselves
+        provenance = _plain(self.provenance)
+        return Decision, (self.steps, self.rule, self.n_classes, self.class_names, provenance)
 
     @cached_property
     def _folded(self) -> tuple[tuple[CalibrationOp, ...], DecisionOp]:
@@ -160,6 +160,15 @@ class Decision:
             probabilities[start : start + len(block)] = sigmoid(self.calibrate(block))
         return probabilities
 
+    def header(self) -> dict[str, Any]:
+        """All but the steps, as plain JSON values."""
+        return {
+            "n_classes": self.n_classes,
+            "class_names": self.class_names,
+            "class_names_sha256": names_hash(self.class_names),
+            "provenance": _plain(self.provenance),
+        }
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the decision to one ``.safetensors`` file, all or nothing.
 
@@ -168,13 +177,21 @@ class Decision:
         OSError
             If `path` cannot be written.
         """
-        header = {
-            "n_classes": self.n_classes,
-            "class_names": self.class_names,
-            "class_names_sha256": names_hash(self.class_names),
-            "provenance": dict(self.provenance),
-        }
-        storage.save_ops(path, (*self.steps, self.rule), header)
+        storage.save_ops(path, (*self.steps, self.rule), self.header())
+
+
+def _frozen(value: Any) -> Any:
+    """JSON values that cannot be changed."""
+    if isinstance(value, dict):
+        return MappingProxyType({name: _frozen(part) for name, part in value.items()})
+    return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value
+
+
+def _plain(value: Any) -> Any:
+    """The JSON values behind `_frozen` ones."""
+    if isinstance(value, MappingProxyType):
+        return {name: _plain(part) for name, part in value.items()}
+    return list(map(_plain, value)) if isinstance(value, tuple) else value
 
 
 def load(path: str | os.PathLike[str]) -> Decision:

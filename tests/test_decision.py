@@ -68,12 +68,14 @@ def test_steps_for_other_classes_are_refused():
 
 
 def test_a_decision_cannot_be_changed():
-    decision = a_decision(provenance={"n_rows": 3})
+    decision = a_decision(provenance={"n_rows": 3, "pipeline": [{"step": "TopK"}]})
 
     with pytest.raises(dataclasses.FrozenInstanceError):
         decision.rule = TopK(1)
     with pytest.raises(TypeError):
         decision.provenance["n_rows"] = 4
+    with pytest.raises(TypeError):
+        decision.provenance["pipeline"][0]["step"] = "another"
     with pytest.raises(ValueError, match="read-only"):
         decision.rule.threshold[0] = 7
 
@@ -98,7 +100,7 @@ def test_provenance_says_what_was_fitted_on_what(tmp_path):
     ]
     assert found["pipeline"][1]["options"] == {"metric": "f_beta(2)"}
     assert found["pipeline"][0]["options"] == {"pos_weight": "array of shape (3,)"}
-    assert found["pipeline"][1]["findings"][0]["classes"] == [1]
+    assert found["pipeline"][1]["findings"][0]["classes"] == (1,)
 
 
 def test_a_class_that_is_never_predicted_is_not_predicted_by_overflow():

@@ -86,7 +86,7 @@ def command(
             "fit",
             {
                 "output": str(output),
-                "provenance": dict(decision.provenance),
+                "provenance": decision.header()["provenance"],
                 "fitting_rows": {k: finite_or_none(v) for k, v in figures.items()},
             },
         )
