@@ -5,6 +5,9 @@
 TORCH ?= torch==2.13.0
 PYTHON ?= python3
 
+# The folder of saved logits for the second benchmark, one folder per data set.
+LOGITS ?=
+
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 INSTALL := $(PIP) install --constraint constraints.txt
@@ -23,8 +26,8 @@ lint: .venv/installed-lint
 	$(BIN)/mypy
 
 bench: .venv/installed-test
-	$(BIN)/python tests/benchmarks/real_logits.py
 	$(BIN)/python tests/benchmarks/full_size.py
+	$(BIN)/python tests/benchmarks/real_logits.py $(LOGITS)
 
 clean:
 	rm -rf .venv calibrate-demo

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Self
 
@@ -70,16 +71,16 @@ def find(
     return (Finding(code, sentence, tuple(int(c) for c in classes), at),)
 
 
-class _Step(BaseEstimator):  # type: ignore[misc]
+class _Step(BaseEstimator, ABC):  # type: ignore[misc]
     """A calibrator or a rule: ``__init__`` stores, ``fit`` returns self, ``op_`` is the state."""
 
     registry: ClassVar[dict[str, type[Any]]]
     op_: Op
     findings_: tuple[Finding, ...]
 
+    @abstractmethod
     def _fit(self, evidence: Evidence) -> Fitted:
         """Make the op; arguments are checked."""
-        raise NotImplementedError
 
     def fit(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from calibrate.calibrators.platt_scaling import PlattScaling
 from calibrate.calibrators.pos_weight_correction import PosWeightCorrection
 from calibrate.calibrators.temperature_scaling import TemperatureScaling
 from calibrate.data import LabelledLogits
+from calibrate.decision import Decision
 from calibrate.evaluation import evaluate_rows
 from calibrate.evaluation.result import finite_or_none
 from calibrate.metrics import f_beta
@@ -44,11 +46,14 @@ class Comparison:
     ----------
     rows : dict
         Pipeline name to its evaluation summary (see `calibrate.evaluation`).
+    decisions : dict
+        Pipeline name to its fitted `Decision`, so that the one chosen need not be fitted again.
     n_fit, n_test : int
         Rows fitted on, rows judged on.
     """
 
     rows: dict[str, dict[str, float | int]]
+    decisions: dict[str, Decision]
     n_fit: int
     n_test: int
 
@@ -150,16 +155,18 @@ def compare(
         )
     evidence = Evidence(fit_rows)
     evidence.build_histogram()
-    rows = {}
+    rows, decisions = {}, {}
     for name, pipeline in pipelines.items():
         with warnings.catch_warnings():
             # the findings of a fit are about its classes, not about the choice of a pipeline
             warnings.simplefilter("ignore", FitWarning)
-            decision = pipeline.fit_evidence(evidence).decision_
+            # on a copy: what the caller gave stays unfitted
+            decision = copy(pipeline).fit_evidence(evidence).decision_
+        decisions[name] = decision
         rows[name] = evaluate_rows(
             decision, test_rows, beta=beta, ranking=False, frequency=fit_rows.labels.positives
         ).summary
-    return Comparison(rows, fit_rows.shape[0], test_rows.shape[0])
+    return Comparison(rows, decisions, fit_rows.shape[0], test_rows.shape[0])
 
 
 def split_rows(

@@ -10,6 +10,7 @@ scores of positives. For a callable that does not say so, every distinct score i
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -33,14 +34,14 @@ def _ratio(top: Counts, bottom: Counts) -> Counts:
     return np.divide(top, bottom, out=np.zeros(np.shape(bottom)), where=np.asarray(bottom) != 0)
 
 
-class CutMetric:
+class CutMetric(ABC):
     """A metric that can name the positives as its only candidates for the best cut."""
 
     positives_suffice: ClassVar[bool] = True
 
+    @abstractmethod
     def __call__(self, tp: Counts, fp: Counts, fn: Counts, tn: Counts) -> Counts:
         """Value of cuts with these counts, same shape."""
-        raise NotImplementedError
 
 
 class ConstrainedMetric(CutMetric):
@@ -57,9 +58,9 @@ class ConstrainedMetric(CutMetric):
     bound: float
     constrained_name: ClassVar[str]
 
+    @abstractmethod
     def constrained(self, tp: Counts, fp: Counts, fn: Counts, tn: Counts) -> Counts:
         """The quantity that is bounded."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, repr=False)

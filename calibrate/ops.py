@@ -10,6 +10,7 @@ score and is never predicted. Arguments are trusted: ``calibrate.data`` has chec
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from numbers import Integral
 from typing import Any, ClassVar, NamedTuple
@@ -101,28 +102,28 @@ class Op:
         return {name: v for name, v in values.items() if not isinstance(v, np.ndarray)}
 
 
-class CalibrationOp(Op):
+class CalibrationOp(Op, ABC):
     """Logits to logits, increasing within each class."""
 
+    @abstractmethod
     def apply(self, logits: Float32) -> Float32:
         """Calibrated logits, a new array."""
-        raise NotImplementedError
 
+    @abstractmethod
     def apply_float64(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
         """The same map in float64, for the means of a histogram."""
-        raise NotImplementedError
 
+    @abstractmethod
     def columns(self, start: int, stop: int) -> CalibrationOp:
         """The same step for the classes ``start:stop`` alone."""
-        raise NotImplementedError
 
 
-class DecisionOp(Op):
+class DecisionOp(Op, ABC):
     """Logits to labels."""
 
+    @abstractmethod
     def decide(self, logits: Float32) -> RowLabels:
         """Labels of the rows."""
-        raise NotImplementedError
 
 
 def _per_class(values: Any, name: str) -> NDArray[np.float32]:

@@ -95,3 +95,15 @@ def test_the_tables_show_what_the_figures_say():
     assert float(figures[0]) == pytest.approx(found.rows["half"]["macro_f"], abs=5e-5)
     assert found.as_dict()["pipelines"]["half"]["macro_ap"] is None
     assert found.n_left_out == 0
+
+
+def test_the_pipelines_given_stay_unfitted_and_their_decisions_are_at_hand():
+    logits, labels = example()
+    rows = cal.labelled_logits(logits, labels)
+    pipeline = cal.Pipeline([cal.PlattScaling()], cal.ExpectedCountTopK())
+
+    found = compare(rows, rows, {"one": pipeline})
+
+    assert not hasattr(pipeline, "decision_")
+    expected = pipeline.fit(logits, labels).predict(logits)
+    assert (found.decisions["one"].predict(logits) != expected).nnz == 0

@@ -41,7 +41,7 @@ class _Commands(click.Group):
             except (ValueError, TypeError, OSError, EOFError) as error:
                 raise _Refused(str(error) or type(error).__name__) from error
             except KeyboardInterrupt:
-                click.echo("interrupted; nothing was written", err=True)
+                click.echo("interrupted", err=True)
                 ctx.exit(_INTERRUPTED)
 
 

@@ -64,8 +64,8 @@ def command(
     note(quiet, "comparing pipelines ...")
     with progress(quiet, *sources.values()):
         found = compare(fit_rows, test_rows, pipelines)
-        rule = output / "rule.safetensors"
-        _fit_rule(fit_rows, rule)
+    rule = output / "rule.safetensors"
+    found.decisions["expected count, Platt"].save(rule)
     _write_tables(output, found)
     if as_json:
         emit_json("demo", {"folder": str(output), "rule": str(rule), **found.as_dict()})
@@ -135,22 +135,6 @@ def _steps(advance: Any) -> Any:
         seen = done
 
     return report
-
-
-def _fit_rule(fit_rows: LabelledLogits, path: Path) -> None:
-    import warnings
-
-    from calibrate.base import FitWarning
-    from calibrate.calibrators.platt_scaling import PlattScaling
-    from calibrate.pipeline import Pipeline
-    from calibrate.rules.expected_count_top_k import ExpectedCountTopK
-    from calibrate.statistics import Evidence
-
-    with warnings.catch_warnings():
-        # the file keeps the findings, and `calibrate inspect` shows them
-        warnings.simplefilter("ignore", FitWarning)
-        pipeline = Pipeline([PlattScaling()], ExpectedCountTopK())
-        pipeline.fit_evidence(Evidence(fit_rows)).save(path)
 
 
 def _write_tables(output: Path, found: Comparison) -> None:

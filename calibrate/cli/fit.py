@@ -78,8 +78,9 @@ def command(
         steps = [PosWeightCorrection(options.weights(pos_weight, rows)), *steps]
     with progress(quiet, rows.source):
         pipeline = Pipeline(steps, last).fit_evidence(Evidence(rows))
-        pipeline.save(output)
         figures = evaluate_rows(pipeline.decision_, rows, ranking=False).summary
+    # last, so that whatever ends the command before leaves no file
+    pipeline.save(output)
     decision = pipeline.decision_
     if as_json:
         emit_json(
