@@ -1,5 +1,6 @@
 import os
 import threading
+import time
 import warnings
 
 import numpy as np
@@ -48,7 +49,7 @@ def test_the_ranges_cover_every_item_once_and_none_is_empty(n_threads, n_items, 
     threads.over_ranges(lambda a, b: (ranges.append((a, b)), seen.extend(range(a, b))), n_items)
 
     assert sorted(seen) == list(range(n_items))
-    assert len(ranges) == max(1, min(n_threads, n_items))
+    assert len(ranges) >= min(n_threads, n_items)
     assert all(a < b for a, b in ranges) or n_items == 0
 
 
@@ -71,6 +72,45 @@ def test_an_error_in_any_range_is_raised(monkeypatch):
 
     with pytest.raises(RuntimeError, match="the last range failed"):
         threads.over_ranges(work, 9)
+
+
+@pytest.mark.parametrize("n_threads", ["1", "2", "5"])
+def test_each_gives_the_results_in_the_order_of_the_items(n_threads, monkeypatch):
+    monkeypatch.setenv("CALIBRATE_NUM_THREADS", n_threads)
+
+    def slow_at_first(item):
+        time.sleep(0.02 if item < 3 else 0)
+        return item * item
+
+    assert threads.each(slow_at_first, (n for n in range(20))) == [n * n for n in range(20)]
+    assert threads.each(slow_at_first, []) == []
+
+
+@pytest.mark.parametrize("n_threads", ["1", "3"])
+def test_after_an_error_nothing_further_is_begun(n_threads, monkeypatch):
+    monkeypatch.setenv("CALIBRATE_NUM_THREADS", n_threads)
+    begun = []
+
+    def work(item):
+        begun.append(item)
+        if item == 4:
+            raise RuntimeError("the fifth failed")
+        time.sleep(0.01)
+
+    with pytest.raises(RuntimeError, match="the fifth failed"):
+        threads.each(work, range(1000))
+    assert len(begun) < 20
+
+
+def test_an_error_of_the_items_themselves_is_raised(monkeypatch):
+    monkeypatch.setenv("CALIBRATE_NUM_THREADS", "2")
+
+    def items():
+        yield 1
+        raise OSError("the file ended early")
+
+    with pytest.raises(OSError, match="the file ended early"):
+        threads.each(lambda item: item, items())
 
 
 def test_no_thread_is_left_behind(monkeypatch):
