@@ -24,6 +24,7 @@ _NAMES = {
     "labelled_logits": "calibrate.data",
     "load": "calibrate.decision",
     "threshold_curves": "calibrate.statistics",
+    "warmup": "calibrate.compilation",
 }
 _MODULES = ("metrics",)
 _METHOD_ROOMS = ("calibrators", "rules")

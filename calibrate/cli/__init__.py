@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from importlib import import_module
@@ -16,7 +18,7 @@ from calibrate.cli.output import report_warnings
 
 _INTERRUPTED, _TERMINATED = 130, 143
 
-COMMANDS = ("fit", "apply", "compare", "inspect", "demo")
+COMMANDS = ("fit", "apply", "compare", "inspect", "demo", "warmup")
 
 
 class _Commands(click.Group):
@@ -33,16 +35,18 @@ class _Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; what the library refuses is one line on stderr and exit code 2."""
-        with report_warnings(), _terminated_as_interrupted():
+        with report_warnings(), _terminated_as_interrupted(), _no_interrupt_lost() as lost:
             try:
                 return super().invoke(ctx)
             except BrokenPipeError:
                 raise
-            except (ValueError, TypeError, OSError, EOFError) as error:
-                raise _Refused(str(error) or type(error).__name__) from error
-            except KeyboardInterrupt:
-                click.echo("interrupted", err=True)
-                ctx.exit(_INTERRUPTED)
+            except (Exception, KeyboardInterrupt) as error:
+                if lost or isinstance(error, KeyboardInterrupt):
+                    click.echo("interrupted", err=True)
+                    ctx.exit(_INTERRUPTED)
+                if isinstance(error, ValueError | TypeError | OSError | EOFError):
+                    raise _Refused(str(error) or type(error).__name__) from error
+                raise
 
 
 @contextlib.contextmanager
@@ -60,6 +64,41 @@ def _terminated_as_interrupted() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def _no_interrupt_lost() -> Iterator[list[threading.Timer]]:
+    """Raise a Ctrl-C again that was lost in a callback, such as LLVM's while a kernel is compiled.
+
+    Python can only report an error there and go on, and what the callback was for may then fail;
+    gives the interrupts that were lost so far.
+    """
+    report, lost = sys.unraisablehook, list[threading.Timer]()
+
+    def hook(unraisable: Any) -> None:
+        if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+            report(unraisable)
+            return
+        # a little later, when the callback is over
+        lost.append(threading.Timer(0.05, _interrupt_main))
+        lost[-1].start()
+
+    sys.unraisablehook = hook
+    try:
+        yield lost
+    finally:
+        for timer in lost:
+            timer.cancel()
+        sys.unraisablehook = report
+
+
+def _interrupt_main() -> None:
+    """Ctrl-C once more, to the thread that waits for it."""
+    if sys.platform == "win32":
+        _thread.interrupt_main()
+    else:
+        # a real signal: it also ends a wait
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
 
 class _Refused(click.ClickException):
