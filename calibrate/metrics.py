@@ -5,7 +5,10 @@ shape; ``lambda tp, fp, fn, tn: tp - 5 * fp`` is one. It never sees logits and i
 
 The metrics made here also say that they cannot fall when a negative leaves the predictions
 (``positives_suffice``). The best cut then ends on a positive, so that the sweeps look only at the
-scores of positives. For a callable that does not say so, every distinct score is tried.
+scores of positives. For a callable that does not say so, every distinct score is tried. And they
+say that they cannot fall when a positive joins the predictions (``rises_with_tp``): then no cut
+below a score can be worth more than all positives with the false positives found down to it, and
+the sweeps need not look deeper than where that is too little.
 """
 
 from __future__ import annotations
@@ -35,9 +38,10 @@ def _ratio(top: Counts, bottom: Counts) -> Counts:
 
 
 class CutMetric(ABC):
-    """A metric that can name the positives as its only candidates for the best cut."""
+    """A metric that falls with false positives and rises with true ones, the other held fixed."""
 
     positives_suffice: ClassVar[bool] = True
+    rises_with_tp: ClassVar[bool] = True
 
     @abstractmethod
     def __call__(self, tp: Counts, fp: Counts, fn: Counts, tn: Counts) -> Counts:
@@ -51,16 +55,15 @@ class ConstrainedMetric(CutMetric):
     ----------
     bound : float
         What `constrained` must reach.
+    constrained : CutMetric
+        The quantity that is bounded, and
     constrained_name : str
-        Name of the quantity that is bounded.
+        its name.
     """
 
     bound: float
+    constrained: ClassVar[CutMetric]
     constrained_name: ClassVar[str]
-
-    @abstractmethod
-    def constrained(self, tp: Counts, fp: Counts, fn: Counts, tn: Counts) -> Counts:
-        """The quantity that is bounded."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -147,7 +150,9 @@ mcc = _MCC()
 """Matthews correlation coefficient (Matthews, 1975); 0 where a margin is empty.
 
 At fixed true positives it cannot rise with the false positives: with k = tp + fp of n predicted,
-its slope in k has the sign of ``2 tp k - P k - n tp``, and ``tp <= P``, ``k <= n``.
+its slope in k has the sign of ``2 tp k - P k - n tp``, and ``tp <= P``, ``k <= n``. At fixed false
+positives it cannot fall with the true ones: swapping the classes and the decisions changes neither
+its value nor the first statement, which then is the second.
 """
 
 
@@ -190,12 +195,17 @@ def cost(false_positive: float, false_negative: float) -> CutMetric:
     return _Cost(float(false_positive), float(false_negative))
 
 
-def _precision(tp: Counts, fp: Counts) -> Counts:
-    return _ratio(tp, tp + fp)
+class _Precision(CutMetric):
+    def __call__(self, tp: Counts, fp: Counts, fn: Counts, tn: Counts) -> Counts:
+        return _ratio(tp, tp + fp)
 
 
-def _recall(tp: Counts, fn: Counts) -> Counts:
-    return _ratio(tp, tp + fn)
+class _Recall(CutMetric):
+    def __call__(self, tp: Counts, fp: Counts, fn: Counts, tn: Counts) -> Counts:
+        return _ratio(tp, tp + fn)
+
+
+_precision, _recall = _Precision(), _Recall()
 
 
 def _check_bound(name: str, value: float) -> float:
@@ -207,16 +217,15 @@ def _check_bound(name: str, value: float) -> float:
 @dataclass(frozen=True, repr=False)
 class _PrecisionAtRecall(ConstrainedMetric):
     bound: float
+    constrained: ClassVar[CutMetric] = _recall
     constrained_name: ClassVar[str] = "recall"
 
     def __repr__(self) -> str:
         return f"precision_at_recall({self.bound:g})"
 
-    def constrained(self, tp: Counts, fp: Counts, fn: Counts, tn: Counts) -> Counts:
-        return _recall(tp, fn)
-
     def __call__(self, tp: Counts, fp: Counts, fn: Counts, tn: Counts) -> Counts:
-        return np.where(_recall(tp, fn) >= self.bound, _precision(tp, fp), -np.inf)
+        kept = _recall(tp, fp, fn, tn) >= self.bound
+        return np.where(kept, _precision(tp, fp, fn, tn), -np.inf)
 
 
 def precision_at_recall(min_recall: float) -> ConstrainedMetric:
@@ -240,16 +249,15 @@ def precision_at_recall(min_recall: float) -> ConstrainedMetric:
 @dataclass(frozen=True, repr=False)
 class _RecallAtPrecision(ConstrainedMetric):
     bound: float
+    constrained: ClassVar[CutMetric] = _precision
     constrained_name: ClassVar[str] = "precision"
 
     def __repr__(self) -> str:
         return f"recall_at_precision({self.bound:g})"
 
-    def constrained(self, tp: Counts, fp: Counts, fn: Counts, tn: Counts) -> Counts:
-        return _precision(tp, fp)
-
     def __call__(self, tp: Counts, fp: Counts, fn: Counts, tn: Counts) -> Counts:
-        return np.where(_precision(tp, fp) >= self.bound, _recall(tp, fn), -np.inf)
+        kept = _precision(tp, fp, fn, tn) >= self.bound
+        return np.where(kept, _recall(tp, fp, fn, tn), -np.inf)
 
 
 def recall_at_precision(min_precision: float) -> ConstrainedMetric:

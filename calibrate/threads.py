@@ -19,6 +19,8 @@ Result = TypeVar("Result")
 _RANGES_PER_THREAD = 4
 """More ranges than threads: a thread that another process slows down takes fewer of them."""
 
+_here = threading.local()
+
 
 def n_threads() -> int:
     """Threads to use: ``CALIBRATE_NUM_THREADS``, else the cores this process may run on."""
@@ -38,15 +40,16 @@ def each(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
     """``work(item)`` for each of `items`, on all threads; the results in the order of the items.
 
     `items` may be a generator: it is asked for one item at a time. After an error, or Ctrl-C, no
-    further item is begun.
+    further item is begun. Within `work` itself there are no further threads.
     """
     parts = n_threads()
-    if parts == 1:
+    if parts == 1 or getattr(_here, "at_work", False):
         return [work(item) for item in items]
     results: dict[int, Result] = {}
     waiting, lock, stop = enumerate(items), threading.Lock(), threading.Event()
 
     def take() -> None:
+        _here.at_work = True
         try:
             while not stop.is_set():
                 with lock:
@@ -70,7 +73,7 @@ def each(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
 def over_ranges(work: Callable[[int, int], object], n_items: int) -> None:
     """Call ``work(start, stop)`` for consecutive ranges that cover ``range(n_items)``."""
     parts = min(n_threads() * _RANGES_PER_THREAD, n_items)
-    if n_threads() == 1 or parts <= 1:
+    if parts <= 1:
         work(0, n_items)
         return
     cuts = [n_items * part // parts for part in range(parts + 1)]

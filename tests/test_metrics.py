@@ -242,3 +242,30 @@ def test_constraints_refuse_a_bound_outside_its_range(bound):
         ValueError, match=f"^min_precision must be above 0 and at most 1, got {bound}$"
     ):
         metrics.recall_at_precision(bound)
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        metrics.f_beta(0.5), metrics.f_beta(1), metrics.f_beta(2), metrics.jaccard, metrics.mcc,
+        metrics.balanced_accuracy, metrics.cost(1, 0), metrics.cost(0, 1), metrics.cost(2, 3),
+        metrics.precision_at_recall(0.5), metrics.recall_at_precision(0.5),
+        metrics.precision_at_recall(0.5).constrained, metrics.recall_at_precision(0.5).constrained,
+    ],
+    ids=repr,
+)  # fmt: skip
+@pytest.mark.parametrize(("positives", "negatives"), [(1, 1), (1, 9), (7, 4), (6, 13), (12, 12)])
+def test_a_metric_keeps_both_of_its_promises(metric, positives, negatives):
+    tp, fp = np.mgrid[: positives + 1, : negatives + 1].astype(float)
+    values = metric(*(c.ravel() for c in (tp, fp, positives - tp, negatives - fp)))
+    values = values.reshape(tp.shape)
+    falls, rises = values[:, :-1] >= values[:, 1:], values[1:] >= values[:-1]
+    falls |= np.isclose(values[:, :-1], values[:, 1:], rtol=1e-12)
+    rises |= np.isclose(values[1:], values[:-1], rtol=1e-12)
+
+    assert metric.positives_suffice
+    assert metric.rises_with_tp
+    assert falls.all()
+    # above all scores nothing is predicted: that cut is tried by itself
+    assert rises[:, 1:].all()
+    assert rises[1:].all()

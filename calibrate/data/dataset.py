@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +14,16 @@ from calibrate.data.labels import Labels, as_labels
 from calibrate.data.logits import LogitSource, NanPolicy, as_logits
 from calibrate.ops import CalibrationOp
 
+Result = TypeVar("Result")
+
 STRIP_CELLS = 1 << 24
 """Cells in a strip of classes: 64 MiB of float32."""
 
 TRANSPOSED_CELLS = 1 << 17
 """Cells that are transposed at once: 512 KiB of float32, which stay in the cache of a core."""
+
+PIECE_CELLS = 1 << 19
+"""Cells of some classes that are read at once where they cannot be looked at in place."""
 
 _FEWEST_CLASSES = 64
 
@@ -42,6 +47,27 @@ class Block:
     indices: NDArray[np.int32]
 
 
+class Piece(NamedTuple):
+    """Consecutive rows of some classes, as they lie: not to be written to.
+
+    Attributes
+    ----------
+    start : int
+        The first row.
+    scores : float32, (n_rows, any)
+    column : int
+        Where in `scores` the first of the classes is.
+    indptr, indices : int64 (n_rows + 1,), int32
+        Labels of the rows, of all classes, as CSR.
+    """
+
+    start: int
+    scores: NDArray[np.float32]
+    column: int
+    indptr: NDArray[np.int64]
+    indices: NDArray[np.int32]
+
+
 @dataclass(frozen=True, eq=False)
 class ClassStrip:
     """Consecutive classes over all rows, transposed: one class is one contiguous line.
@@ -59,6 +85,12 @@ class ClassStrip:
     scores: NDArray[np.float32]
     indptr: NDArray[np.int64]
     rows: NDArray[np.int32]
+
+    def part(self, first: int, last: int) -> ClassStrip:
+        """Some lines of the strip, where they lie."""
+        indptr = self.indptr[first : last + 1]
+        rows = self.rows[indptr[0] : indptr[-1]]
+        return ClassStrip(self.start + first, self.scores[first:last], indptr - indptr[0], rows)
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +133,51 @@ class LabelledLogits:
             for step in self.steps:
                 scores = step.apply(scores)
             yield Block(start, scores, *self.labels.rows(start, start + len(scores)))
+
+    def check_in_place(self) -> bool:
+        """Check all logits now if they can be looked at where they lie; whether they can.
+
+        Work of many passes, or of many threads, does it first.
+        """
+        return not self.steps and self.source.matrix is not None
+
+    def each_block(self, work: Callable[[Block], Result]) -> Iterator[Result]:
+        """``work(block)`` for all rows in blocks, on all threads; results in order.
+
+        The scores are not to be written to.
+        """
+
+        def on_block(start: int, scores: NDArray[np.float32]) -> Result:
+            for step in self.steps:
+                scores = step.apply(scores)
+            scores.flags.writeable = False
+            return work(Block(start, scores, *self.labels.rows(start, start + len(scores))))
+
+        return self.source.each_block(on_block)
+
+    def passes(self) -> Iterator[Block]:
+        """All rows: as one block where they lie, not to be written to, or block by block."""
+        matrix = self.source.matrix if self.check_in_place() else None
+        if matrix is None:
+            yield from self.blocks()
+        else:
+            yield Block(0, matrix, *self.labels.rows(0, len(matrix)))
+
+    def pieces(self, first: int, last: int) -> Iterator[Piece]:
+        """All rows of the classes ``first:last``: at once where they lie, or block by block."""
+        matrix = self.source.matrix if self.check_in_place() else None
+        if matrix is not None:
+            yield Piece(0, matrix, first, *self.labels.rows(0, len(matrix)))
+            return
+        steps = [step.columns(first, last) for step in self.steps]
+        height = max(1, PIECE_CELLS // (last - first))
+        for start in range(0, self.shape[0], height):
+            stop = min(start + height, self.shape[0])
+            scores = self.source.read(start, stop, slice(first, last))
+            for step in steps:
+                scores = step.apply(scores)
+            scores.flags.writeable = False
+            yield Piece(start, scores, 0, *self.labels.rows(start, stop))
 
     def strips(self) -> Iterator[ClassStrip]:
         """All classes, in strips of many, each read by blocks of rows and transposed in memory."""

@@ -9,18 +9,25 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from calibrate import readers
+from calibrate import readers, threads
 from calibrate.data.names import as_class_names, describe_class
 
 NanPolicy = Literal["raise", "negative"]
+Result = TypeVar("Result")
 
 BLOCK_CELLS = 1 << 21
 """Cells in a block of rows: 8 MiB of float32, a few of which fit the last level of cache."""
+
+LOOK_CELLS = 1 << 19
+"""Cells in a block that is only looked at, by one thread: 2 MiB of float32."""
+
+_BATCH = 64
+"""Blocks whose results may wait to be taken."""
 
 _LARGEST_BELOW_ONE = float(np.nextafter(np.float32(1), np.float32(0)))
 
@@ -58,6 +65,8 @@ class LogitSource:
         self._range = (math.inf, -math.inf)
         self._lock = threading.Lock()
         self._watcher: Callable[[int], object] | None = None
+        self._in_place: NDArray[np.float32] | None = None
+        self._looked = False
 
     def named(self, class_names: Any) -> LogitSource:
         """The same source with class names.
@@ -93,10 +102,102 @@ class LogitSource:
             self._watcher(raw.size)
         if self.probabilities:
             return self._from_probabilities(raw, start, columns)
+        if self._in_place is not None:
+            return np.array(raw)
         with np.errstate(over="ignore", invalid="ignore"):
             block = np.array(raw, dtype=np.float32, order="C", copy=True)
         self._check(block, start, columns)
         return block
+
+    @property
+    def matrix(self) -> NDArray[np.float32] | None:
+        """All logits where they lie, to be looked at only: checked once, never copied.
+
+        None where `read` would have to convert, repair or gather them.
+        """
+        if not self._looked:
+            self._in_place = self._checked_in_place()
+            self._looked = True
+        return self._in_place
+
+    def _plain(self) -> NDArray[np.float32] | None:
+        """The container itself if its rows need no work but a check."""
+        rows = self._rows
+        plain = (
+            not self.probabilities
+            and isinstance(rows, np.ndarray)
+            and rows.dtype == np.float32
+            and rows.flags.c_contiguous
+            and rows.flags.aligned
+        )
+        if not plain:
+            return None
+        matrix = np.asarray(rows).view()
+        matrix.flags.writeable = False
+        return matrix
+
+    def _is_finite(self, part: NDArray[np.float32]) -> bool:
+        """Whether all logits of `part` are finite; their range is remembered if so."""
+        from calibrate.kernels.finite import ordered_range
+
+        ends = np.array(ordered_range(part.reshape(-1).view(np.int32)), dtype=np.int32)
+        low, high = (ends ^ ((ends >> 31) & 0x7FFFFFFF)).view(np.float32).tolist()
+        if not (math.isfinite(low) and math.isfinite(high)):
+            return False
+        with self._lock:
+            self._range = min(self._range[0], low), max(self._range[1], high)
+        return True
+
+    def _checked_in_place(self) -> NDArray[np.float32] | None:
+        matrix = self._plain()
+        if matrix is None or matrix.size == 0:
+            return None
+        height = max(1, BLOCK_CELLS // self.shape[1])
+
+        def check(start: int) -> bool:
+            part = matrix[start : start + height]
+            if self._watcher is not None:
+                self._watcher(part.size)
+            return self._is_finite(part)
+
+        if not all(threads.each(check, range(0, len(matrix), height))):
+            return None
+        self.warn_of_probabilities()
+        return matrix
+
+    def look(self, start: int, stop: int) -> NDArray[np.float32]:
+        """As `read`, but the rows lie where they are if they can: not to be written to."""
+        matrix = self._in_place if self._looked else self._plain()
+        if matrix is not None:
+            part = matrix[start:stop]
+            if part.size and (self._looked or self._is_finite(part)):
+                if self._watcher is not None:
+                    self._watcher(part.size)
+                return part
+        block = self.read(start, stop)
+        block.flags.writeable = False
+        return block
+
+    def each_block(self, work: Callable[[int, NDArray[np.float32]], Result]) -> Iterator[Result]:
+        """``work(first row, logits)`` for all rows in blocks, on all threads; results in order.
+
+        The logits are not to be written to.
+        """
+        n_rows, n_classes = self.shape
+        step = max(1, LOOK_CELLS // n_classes)
+        starts = range(0, n_rows, step)
+
+        def looked(start: int) -> tuple[int, NDArray[np.float32]]:
+            return start, self.look(start, min(start + step, n_rows))
+
+        for batch in range(0, len(starts), _BATCH):
+            some = starts[batch : batch + _BATCH]
+            if self.sequential:
+                # one thread at a time asks for the next block
+                yield from threads.each(lambda block: work(*block), map(looked, some))
+            else:
+                yield from threads.each(lambda start: work(*looked(start)), some)
+        self.warn_of_probabilities()
 
     def blocks(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """All rows in blocks, as (first row, logits)."""
@@ -191,6 +292,10 @@ class _SomeRows(LogitSource):
         self.sequential = source.sequential
         self._source = source
         self._chosen = rows
+        self._in_place, self._looked = None, True
+
+    def _plain(self) -> None:
+        return None
 
     def watch(self, watcher: Callable[[int], object]) -> None:
         self._source.watch(watcher)

@@ -2,7 +2,8 @@
 
 Each works on a range ``first:last`` of its classes (or rows) and writes only that range, so that
 threads can share the work without changing a result. A kernel and the jitted helpers it calls
-share one file: numba's disk cache does not see a change in another one.
+share one file: numba's disk cache does not see a change in another one. The exceptions are in
+`bits` and `csr`: who changes what one of those does gives it another name.
 """
 
 from __future__ import annotations

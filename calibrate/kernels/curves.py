@@ -47,59 +47,6 @@ def _first_at_least(line: NDArray[np.float32], value: np.float32, stop: int) -> 
 
 
 @kernel
-def curves_at_positives(
-    lines: NDArray[np.float32],
-    indptr: NDArray[np.int64],
-    positive_scores: NDArray[np.float32],
-    first: int,
-    last: int,
-    lowest: np.float32,
-    threshold: NDArray[np.float32],
-    tp: NDArray[np.int64],
-    fp: NDArray[np.int64],
-    length: NDArray[np.int64],
-) -> None:
-    """Counts at the cut under each distinct score of a positive, highest first.
-
-    Parameters
-    ----------
-    lines : float32, (n_lines, n_scores), each sorted ascending
-    indptr : int64, (n_lines + 1,)
-    positive_scores : float32, sorted ascending within each ``indptr[c]:indptr[c + 1]``
-    lowest : float32
-        The threshold of a cut below all scores.
-    threshold, tp, fp
-        Filled from ``indptr[c] + c`` on: entry 0 is the cut above all scores, (inf, 0, 0).
-    length : int64, (n_lines,)
-        Entries filled for each line.
-    """
-    n_scores = lines.shape[1]
-    for c in range(first, last):
-        start = indptr[c] + c
-        threshold[start] = np.inf
-        tp[start] = 0
-        fp[start] = 0
-        filled = 1
-        edge = n_scores
-        place = indptr[c + 1] - 1
-        while place >= indptr[c] and positive_scores[place] > -np.inf:
-            score = positive_scores[place]
-            while place >= indptr[c] and positive_scores[place] == score:
-                place -= 1
-            edge = _first_at_least(lines[c], score, edge)
-            found = indptr[c + 1] - 1 - place
-            at = start + filled
-            tp[at] = found
-            fp[at] = n_scores - edge - found
-            if edge == 0 or lines[c, edge - 1] == -np.inf:
-                threshold[at] = lowest
-            else:
-                threshold[at] = cut_between(lines[c, edge - 1], score)
-            filled += 1
-        length[c] = filled
-
-
-@kernel
 def curves_at_all(
     lines: NDArray[np.float32],
     indptr: NDArray[np.int64],
@@ -112,9 +59,19 @@ def curves_at_all(
     fp: NDArray[np.int64],
     length: NDArray[np.int64],
 ) -> None:
-    """As `curves_at_positives`, at the cut under every distinct score.
+    """Counts at the cut under each distinct score, highest first.
 
-    The entries of line c are filled from ``c * (n_scores + 1)`` on.
+    Parameters
+    ----------
+    lines : float32, (n_lines, n_scores), each sorted ascending
+    indptr : int64, (n_lines + 1,)
+    positive_scores : float32, sorted ascending within each ``indptr[c]:indptr[c + 1]``
+    lowest : float32
+        The threshold of a cut below all scores.
+    threshold, tp, fp
+        Filled from ``c * (n_scores + 1)`` on: entry 0 is the cut above all scores, (inf, 0, 0).
+    length : int64, (n_lines,)
+        Entries filled for each line.
     """
     n_scores = lines.shape[1]
     for c in range(first, last):

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibrate.kernels import kernel
+from calibrate.kernels.csr import first_from
 
 _TILE = 64
 
@@ -45,18 +46,6 @@ def mark_hits(
 
 
 @kernel
-def _first_from(indices: NDArray[np.int32], low: int, high: int, c: int) -> int:
-    """The first place in ``low:high`` of the sorted `indices` that holds class `c` or a later."""
-    while low < high:
-        middle = (low + high) // 2
-        if indices[middle] < c:
-            low = middle + 1
-        else:
-            high = middle
-    return low
-
-
-@kernel
 def add_losses(
     scores: NDArray[np.float32],
     indptr: NDArray[np.int64],
@@ -90,7 +79,7 @@ def add_losses(
         end = min(tile + _TILE, last)
         for i in range(scores.shape[0]):
             stop = indptr[i + 1]
-            place = _first_from(indices, indptr[i], stop, tile)
+            place = first_from(indices, indptr[i], stop, tile)
             for c in range(tile, end):
                 positive = place < stop and indices[place] == c
                 if positive:

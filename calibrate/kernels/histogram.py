@@ -6,54 +6,75 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibrate.kernels import kernel
+from calibrate.kernels.bits import pack_flags, trailing_zeros
+from calibrate.kernels.csr import first_from
 
-FRACTION = 1 << 20
-"""Steps within a bin: offsets are whole numbers of them, so that sums are exact in any order."""
+MOST_FRACTION_BITS = 20
 
 _FARTHEST = float(1 << 20)
-_TILE = 64
+
+# a word of the table: 36 bits of places, 14 of cells, 14 of positives
+_COUNT_AT, _POSITIVES_AT = np.uint64(36), np.uint64(50)
+_ONE, _ONE_POSITIVE = np.uint64(1 << 36), np.uint64(1 << 50)
+_SUM_MASK, _COUNT_MASK = np.uint64((1 << 36) - 1), np.uint64((1 << 14) - 1)
+_HELD_ROWS = (1 << 14) - 1
 
 
 @kernel
-def _bin_of(position: float, n_bins: int) -> int:
-    if position < 0.0:
-        return 0
-    return min(int(position), n_bins - 1)
+def _entries(
+    scores: NDArray[np.float32],
+    low: NDArray[np.float64],
+    bins_per_logit: NDArray[np.float64],
+    n_bins: int,
+    fraction_bits: int,
+    cell: NDArray[np.uint32],
+    entry: NDArray[np.uint64],
+    outside: NDArray[np.uint8],
+) -> int:
+    """For each score of a row the cell of the table, and what to add there: one, and its place.
+
+    A score outside the grid adds nothing; it is marked, and how many there are is returned.
+    """
+    steps = np.float64(1 << fraction_bits)
+    end = n_bins * steps
+    shift, width = np.int32(fraction_bits), np.int32(n_bins)
+    found = np.int32(0)
+    for c in range(len(scores)):
+        place = (np.float64(scores[c]) - low[c]) * bins_per_logit[c] * steps
+        far = (place < 0.0) | (place >= end)
+        inside = min(max(place, 0.0), end)
+        b = np.int32(min(inside, end - 1.0)) >> shift
+        cell[c] = np.uint32(np.int32(c) * width + b)
+        offset = np.int32(inside + 0.5) - (b << shift)
+        entry[c] = np.uint64(0) if far else _ONE + np.uint64(offset)
+        outside[c] = far
+        found += np.int32(far)
+    return int(found)
+
+
+@kernel
+def _add(table: NDArray[np.uint64], cell: NDArray[np.uint32], entry: NDArray[np.uint64]) -> None:
+    for c in range(len(cell)):
+        table[cell[c]] += entry[c]
+
+
+@kernel
+def _unload(
+    table: NDArray[np.uint64],
+    counts: NDArray[np.int64],
+    positives: NDArray[np.int64],
+    offsets: NDArray[np.int64],
+) -> None:
+    for place in range(len(table)):
+        word = table[place]
+        counts[place] += np.int64((word >> _COUNT_AT) & _COUNT_MASK)
+        positives[place] += np.int64(word >> _POSITIVES_AT)
+        offsets[place] += np.int64(word & _SUM_MASK)
+        table[place] = 0
 
 
 @kernel
 def count_scores(
-    scores: NDArray[np.float32],
-    low: NDArray[np.float64],
-    bins_per_logit: NDArray[np.float64],
-    first: int,
-    last: int,
-    counts: NDArray[np.int64],
-    offsets: NDArray[np.int64],
-) -> None:
-    """Add the scores of the classes ``first:last`` to `counts` and `offsets` (n_classes, n_bins).
-
-    The cells of a block are taken in tiles of few classes, whose histograms stay in cache. A cell
-    without a score (``-inf``) is not counted.
-    """
-    n_rows = scores.shape[0]
-    n_bins = counts.shape[1]
-    for tile in range(first, last, _TILE):
-        end = min(tile + _TILE, last)
-        for i in range(n_rows):
-            for c in range(tile, end):
-                score = scores[i, c]
-                if score == -np.inf:
-                    continue
-                position = (np.float64(score) - low[c]) * bins_per_logit[c]
-                position = min(max(position, -_FARTHEST), _FARTHEST)
-                b = _bin_of(position, n_bins)
-                counts[c, b] += 1
-                offsets[c, b] += np.int64(np.floor((position - b) * FRACTION + 0.5))
-
-
-@kernel
-def count_positives(
     scores: NDArray[np.float32],
     indptr: NDArray[np.int64],
     indices: NDArray[np.int32],
@@ -61,14 +82,61 @@ def count_positives(
     bins_per_logit: NDArray[np.float64],
     first: int,
     last: int,
+    fraction_bits: int,
+    counts: NDArray[np.int64],
     positives: NDArray[np.int64],
+    offsets: NDArray[np.int64],
 ) -> None:
-    """Add the positives of the classes ``first:last`` to `positives` (n_classes, n_bins)."""
-    n_bins = positives.shape[1]
-    for i in range(scores.shape[0]):
-        for place in range(indptr[i], indptr[i + 1]):
-            c = indices[place]
-            if first <= c < last and scores[i, c] != -np.inf:
-                position = (np.float64(scores[i, c]) - low[c]) * bins_per_logit[c]
-                position = min(max(position, -_FARTHEST), _FARTHEST)
-                positives[c, _bin_of(position, n_bins)] += 1
+    """Add the scores of the classes ``first:last`` to three tables of shape (n_classes, n_bins).
+
+    One word takes the count, the positives and the sum of the places within the bin, so that a
+    score costs one addition; the words are unloaded before a part of them can overflow. A cell
+    without a score (``-inf``) is not counted.
+
+    Parameters
+    ----------
+    indptr, indices
+        Labels of the rows as CSR, the classes of a row sorted.
+    fraction_bits : int
+        Places within a bin are rounded to ``2**-fraction_bits`` of it; at most 20.
+    """
+    n_bins = counts.shape[1]
+    width = last - first
+    n_words = (width + 63) // 64
+    table = np.zeros(width * n_bins, np.uint64)
+    cell, entry = np.empty(width, np.uint32), np.empty(width, np.uint64)
+    outside, bits = np.zeros(64 * n_words, np.uint8), np.empty(n_words, np.uint64)
+    steps = np.float64(1 << fraction_bits)
+    own_low, own_per = low[first:last], bins_per_logit[first:last]
+    for start in range(0, scores.shape[0], _HELD_ROWS):
+        for i in range(start, min(start + _HELD_ROWS, scores.shape[0])):
+            row = scores[i, first:last]
+            n_outside = _entries(row, own_low, own_per, n_bins, fraction_bits, cell, entry, outside)
+            _add(table, cell, entry)
+            stop = indptr[i + 1]
+            at = first_from(indices, indptr[i], stop, first)
+            while at < stop and indices[at] < last:
+                c = indices[at] - first
+                if not outside[c]:
+                    table[cell[c]] += _ONE_POSITIVE
+                elif row[c] != -np.inf:
+                    positives[first + c, 0 if np.float64(row[c]) < own_low[c] else n_bins - 1] += 1
+                at += 1
+            if n_outside:
+                pack_flags(outside, bits)
+                for word in range(n_words):
+                    left = bits[word]
+                    while left != np.uint64(0):
+                        c = 64 * word + trailing_zeros(left)
+                        left &= left - np.uint64(1)
+                        if row[c] != -np.inf:
+                            position = (np.float64(row[c]) - own_low[c]) * own_per[c]
+                            position = min(max(position, -_FARTHEST), _FARTHEST)
+                            b = 0 if position < 0.0 else n_bins - 1
+                            counts[first + c, b] += 1
+                            offsets[first + c, b] += np.int64(
+                                np.floor((position - b) * steps + 0.5)
+                            )
+        for c in range(width):
+            part = table[c * n_bins : (c + 1) * n_bins]
+            _unload(part, counts[first + c], positives[first + c], offsets[first + c])

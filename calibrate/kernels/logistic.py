@@ -15,24 +15,38 @@ CONVERGED, AT_LOWEST, AT_HIGHEST, STOPPED = 0, 1, 2, 3
 
 _MOST_STEPS = 100
 _ROUNDING = 1e-12
+_MERGED = 8
+_FEWEST_MERGED = 32
 
 
 @kernel
-def _objective(
+def _evaluate(
     x: NDArray[np.float64],
     n: NDArray[np.float64],
     t: NDArray[np.float64],
     slope: float,
     intercept: float,
-) -> float:
-    total = 0.0
+) -> tuple[float, float, float, float, float, float]:
+    """``sum n softplus(eta) - t eta``, and its derivatives in slope (1) and intercept (0)."""
+    value = g1 = g0 = h11 = h10 = h00 = 0.0
     for b in range(len(x)):
         if n[b] > 0.0:
             eta = slope * x[b] + intercept
+            # the smaller of p and 1 - p is computed as such, so that neither loses its digits
+            tail = np.exp(-abs(eta))
+            small = tail / (1.0 + tail)
+            p = small if eta < 0.0 else 1.0 - small
             # each part is positive, so that no large ones cancel
-            total += n[b] * np.log1p(np.exp(-abs(eta)))
-            total += (n[b] - t[b]) * eta if eta > 0.0 else -t[b] * eta
-    return total
+            value += n[b] * np.log1p(tail)
+            value += (n[b] - t[b]) * eta if eta > 0.0 else -t[b] * eta
+            r = n[b] * p - t[b]
+            w = n[b] * small * (1.0 - small)
+            g1 += r * x[b]
+            g0 += r
+            h11 += w * x[b] * x[b]
+            h10 += w * x[b]
+            h00 += w
+    return value, g1, g0, h11, h10, h00
 
 
 @kernel
@@ -46,23 +60,8 @@ def _newton(
     free_intercept: bool,
 ) -> tuple[float, float, bool]:
     """Minimise ``sum n softplus(eta) - t eta`` over the free ones of slope and intercept."""
-    value = _objective(x, n, t, slope, intercept)
+    value, g1, g0, h11, h10, h00 = _evaluate(x, n, t, slope, intercept)
     for _ in range(_MOST_STEPS):
-        g1 = g0 = h11 = h10 = h00 = 0.0
-        for b in range(len(x)):
-            if n[b] > 0.0:
-                eta = slope * x[b] + intercept
-                # the smaller of p and 1 - p is computed as such, so that neither loses its digits
-                tail = np.exp(-abs(eta))
-                small = tail / (1.0 + tail)
-                p = small if eta < 0.0 else 1.0 - small
-                r = n[b] * p - t[b]
-                w = n[b] * small * (1.0 - small)
-                g1 += r * x[b]
-                g0 += r
-                h11 += w * x[b] * x[b]
-                h10 += w * x[b]
-                h00 += w
         if free_slope and free_intercept:
             determinant = h11 * h00 - h10 * h10
             if not determinant > 0.0:
@@ -82,7 +81,8 @@ def _newton(
             return slope - d1, intercept - d0, True
         step = 1.0
         while True:
-            new = _objective(x, n, t, slope - step * d1, intercept - step * d0)
+            new_slope, new_intercept = slope - step * d1, intercept - step * d0
+            new, g1, g0, h11, h10, h00 = _evaluate(x, n, t, new_slope, new_intercept)
             # the sum of millions of terms is not known to the last digits: without the slack, a
             # step near the optimum is refused over and over
             if new <= value - 1e-4 * step * decrement + _ROUNDING * abs(value):
@@ -90,10 +90,35 @@ def _newton(
             step *= 0.5
             if step < 1e-10:
                 return slope, intercept, False
-        slope -= step * d1
-        intercept -= step * d0
-        value = new
+        slope, intercept, value = new_slope, new_intercept, new
     return slope, intercept, False
+
+
+@kernel
+def _start(
+    x: NDArray[np.float64],
+    n: NDArray[np.float64],
+    t: NDArray[np.float64],
+    slope: float,
+    intercept: float,
+    free_intercept: bool,
+) -> tuple[float, float]:
+    """A start for the fit: the fit of every eight bins taken as one, which costs an eighth."""
+    n_merged = len(x) // _MERGED
+    if n_merged < _FEWEST_MERGED:
+        return slope, intercept
+    sums = np.zeros((3, n_merged + 1))
+    for b in range(len(x)):
+        sums[0, b // _MERGED] += n[b]
+        sums[1, b // _MERGED] += n[b] * x[b]
+        sums[2, b // _MERGED] += t[b]
+    for m in range(n_merged + 1):
+        if sums[0, m] > 0.0:
+            sums[1, m] /= sums[0, m]
+    a, b0, done = _newton(sums[1], sums[0], sums[2], slope, intercept, True, free_intercept)
+    if done and a > 0.0:
+        return a, b0
+    return slope, intercept
 
 
 @kernel
@@ -154,9 +179,8 @@ def fit_lines(
             status[c] = STOPPED
             continue
         standard = (x[c] - mean) / scale
-        a, b0, done = _newton(
-            standard, n[c], t[c], scale, mean * free_intercept, True, free_intercept
-        )
+        a, b0 = _start(standard, n[c], t[c], scale, mean * free_intercept, free_intercept)
+        a, b0, done = _newton(standard, n[c], t[c], a, b0, True, free_intercept)
         if not done:
             a, b0, done = _newton(standard, n[c], t[c], 0.0, 0.0, True, free_intercept)
         status[c] = CONVERGED if done else STOPPED

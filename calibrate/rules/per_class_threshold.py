@@ -56,16 +56,11 @@ class PerClassThreshold(DecisionRule):
     def _fit(self, evidence: Evidence) -> Fitted:
         check_metric(self.metric)
         require_positives(evidence)
-        every_cut = not getattr(self.metric, "positives_suffice", False)
-        n_classes = evidence.n_classes
-        threshold = np.full(n_classes, np.inf, dtype=np.float32)
-        value, reached = np.full(n_classes, -np.inf), np.zeros(n_classes)
-        for curves in evidence.curves(every_cut):
-            here = slice(curves.start, curves.start + len(curves.positives))
-            best = curves.best(self.metric)
-            threshold[here], value[here] = best.threshold, best.value
-            if isinstance(self.metric, ConstrainedMetric):
-                reached[here] = curves.best(self.metric.constrained).value
+        metrics = [self.metric]
+        if isinstance(self.metric, ConstrainedMetric):
+            metrics.append(self.metric.constrained)
+        best, *reached = evidence.best_cuts(*metrics)
+        threshold, value = best.threshold.copy(), best.value
         empty = evidence.positives == 0
         infeasible = ~empty & (value == -np.inf)
         threshold[empty | infeasible] = np.inf
@@ -76,7 +71,7 @@ class PerClassThreshold(DecisionRule):
                 f"reach {self.metric.constrained_name} {self.metric.bound:g} at no cut: they are "
                 f"never predicted; the values are the best {self.metric.constrained_name}",
                 infeasible,
-                reached,
+                reached[0].value,
             )
         else:
             findings += find(

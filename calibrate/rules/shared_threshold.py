@@ -7,7 +7,7 @@ import numpy as np
 from calibrate import ops
 from calibrate.base import DecisionRule, Finding, Fitted, require_positives
 from calibrate.metrics import ConstrainedMetric, Metric, check_metric
-from calibrate.statistics import Evidence, midway, pooled_curves
+from calibrate.statistics import Evidence, best_pooled_cut
 
 
 class SharedThreshold(DecisionRule):
@@ -51,20 +51,14 @@ class SharedThreshold(DecisionRule):
         check_metric(self.metric)
         require_positives(evidence)
         rows = evidence.rows
-        every_cut = not getattr(self.metric, "positives_suffice", False)
-        threshold, value, reached = np.float32(np.inf), -np.inf, 0.0
-        for curve in pooled_curves(rows, every_cut):
-            best = curve.best(self.metric)
-            if best.value[0] > value:
-                threshold, value = best.threshold[0], float(best.value[0])
-            if isinstance(self.metric, ConstrainedMetric):
-                reached = max(reached, float(curve.best(self.metric.constrained).value[0]))
+        value, threshold = best_pooled_cut(rows, self.metric)
         findings: tuple[Finding, ...] = ()
         if value == -np.inf:
             threshold = np.float32(np.inf)
+            reached = 0.0
+            if isinstance(self.metric, ConstrainedMetric):
+                reached, _ = best_pooled_cut(rows, self.metric.constrained)
             findings = (self._infeasible(reached),)
-        if threshold < np.inf:
-            threshold = midway(rows, threshold)
         return Fitted(ops.Threshold(np.array(threshold)), findings)
 
     def _infeasible(self, reached: float) -> Finding:

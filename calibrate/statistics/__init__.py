@@ -10,13 +10,16 @@ from calibrate.statistics.curves import (
 )
 from calibrate.statistics.evidence import Evidence
 from calibrate.statistics.histogram import Grid, ScoreHistogram
-from calibrate.statistics.pooled import midway, pooled_curves
+from calibrate.statistics.pooled import best_pooled_cut, midway, pooled_curves
+from calibrate.statistics.sweep import best_cuts
 
 __all__ = [
     "Evidence",
     "Grid",
     "ScoreHistogram",
     "ThresholdCurves",
+    "best_cuts",
+    "best_pooled_cut",
     "curves_of_lines",
     "midway",
     "pooled_curves",

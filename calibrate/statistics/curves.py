@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from calibrate import threads
 from calibrate.data import ClassStrip, LabelledLogits
-from calibrate.kernels.curves import (
-    curves_at_all,
-    curves_at_positives,
-    gather_positives,
-)
+from calibrate.kernels.curves import curves_at_all, gather_positives
+from calibrate.kernels.sweep import curves_at_positives
 from calibrate.metrics import Metric
 from calibrate.ops import LOWEST
 from calibrate.statistics.histogram import ScoreHistogram
@@ -32,6 +29,18 @@ class BestCuts(NamedTuple):
     value: NDArray[np.float64]
     tp: NDArray[np.int64]
     fp: NDArray[np.int64]
+
+    @classmethod
+    def joined(cls, parts: Sequence[BestCuts]) -> BestCuts:
+        """The best cuts of lines one after the other."""
+        return cls(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+
+    def replace(self, lines: slice, which: NDArray[np.bool_], by: BestCuts) -> None:
+        """Put the cuts of `by` in the place of those of `which` of some lines."""
+        mine: tuple[NDArray[Any], ...] = tuple(self)
+        theirs: tuple[NDArray[Any], ...] = tuple(by)
+        for values, others in zip(mine, theirs, strict=True):
+            values[lines][which] = others[which]
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,64 +142,101 @@ def threshold_curves(data: LabelledLogits, every_cut: bool = False) -> Iterator[
 
 
 def curves_of_lines(strip: ClassStrip, every_cut: bool = False) -> Iterator[ThresholdCurves]:
-    """The curves of the lines of a strip, whose scores are sorted in place."""
-    positive_scores = np.empty(len(strip.rows), dtype=np.float32)
+    """The curves of the lines of a strip; with `every_cut` its scores are sorted in place."""
+    n_lines, n_scores = strip.scores.shape
+    positives = np.empty(len(strip.rows), dtype=np.float32)
 
     def order(first: int, last: int) -> None:
-        gather_positives(strip.scores, strip.indptr, strip.rows, first, last, positive_scores)
+        gather_positives(strip.scores, strip.indptr, strip.rows, first, last, positives)
         for c in range(first, last):
-            positive_scores[strip.indptr[c] : strip.indptr[c + 1]].sort()
-        strip.scores[first:last].sort(axis=1)
+            positives[strip.indptr[c] : strip.indptr[c + 1]].sort()
+        if every_cut:
+            strip.scores[first:last].sort(axis=1)
 
-    n_lines, n_scores = strip.scores.shape
     threads.over_ranges(order, n_lines)
-    width = max(1, _EVERY_CUT_CELLS // n_scores) if every_cut else n_lines
+    if not every_cut:
+        start = n_scores * np.arange(n_lines)
+        yield curves_of_scores(
+            strip.scores.reshape(-1), start, start + n_scores,
+            np.full(n_lines, -np.inf, dtype=np.float32), strip.indptr, positives, n_scores,
+            strip.start,
+        )  # fmt: skip
+        return
+    width = max(1, _EVERY_CUT_CELLS // n_scores)
     for first in range(0, n_lines, width):
         last = min(first + width, n_lines)
         part = strip.indptr[first : last + 1]
-        yield _curves(
+        yield _curves_everywhere(
             strip.scores[first:last],
             part - part[0],
-            positive_scores[part[0] : part[-1]],
+            positives[part[0] : part[-1]],
             strip.start + first,
-            every_cut,
         )
 
 
-def _curves(
-    lines: NDArray[np.float32],
+def curves_of_scores(
+    scores: NDArray[np.float32],
+    start: NDArray[np.int64],
+    stop: NDArray[np.int64],
+    floors: NDArray[np.float32],
     indptr: NDArray[np.int64],
-    positive_scores: NDArray[np.float32],
-    start: int,
-    every_cut: bool,
+    positives: NDArray[np.float32],
+    n_rows: int,
+    first_class: int,
 ) -> ThresholdCurves:
-    n_lines, n_scores = lines.shape
-    if every_cut:
-        places = np.arange(n_lines + 1) * (n_scores + 1)
-    else:
-        places = indptr + np.arange(n_lines + 1)
-    threshold = np.empty(places[-1], dtype=np.float32)
-    tp, fp = np.empty(places[-1], dtype=np.int64), np.empty(places[-1], dtype=np.int64)
+    """Curves at the positives, above a floor; see `calibrate.kernels.sweep.curves_at_positives`.
+
+    The threshold of the lowest cut is nan where it depends on what lies below the floor.
+    """
+    n_lines = len(start)
+    size = int(indptr[-1]) + n_lines
+    entries = np.empty(size, np.float32), np.empty(size, np.int64), np.empty(size, np.int64)
     length = np.empty(n_lines, dtype=np.int64)
-    fill = curves_at_all if every_cut else curves_at_positives
     threads.over_ranges(
-        lambda first, last: fill(
-            lines, indptr, positive_scores, first, last, LOWEST, threshold, tp, fp, length
+        lambda first, last: curves_at_positives(
+            scores, start, stop, floors, indptr, positives, first, last, LOWEST, *entries, length
         ),
         n_lines,
     )
-    filled = np.zeros(n_lines + 1, dtype=np.int64)
-    np.cumsum(length, out=filled[1:])
-    kept = np.arange(filled[-1]) + np.repeat(places[:-1] - filled[:-1], length)
-    return ThresholdCurves(
-        indptr=filled,
-        threshold=threshold[kept],
-        tp=tp[kept],
-        fp=fp[kept],
-        positives=np.diff(indptr),
-        cells=np.full(n_lines, n_scores, dtype=np.int64),
-        start=start,
+    places = indptr[:-1] + np.arange(n_lines)
+    return _filled(places, length, entries, np.diff(indptr), n_rows, first_class)
+
+
+def _curves_everywhere(
+    lines: NDArray[np.float32],
+    indptr: NDArray[np.int64],
+    positives: NDArray[np.float32],
+    start: int,
+) -> ThresholdCurves:
+    n_lines, n_scores = lines.shape
+    size = n_lines * (n_scores + 1)
+    entries = np.empty(size, np.float32), np.empty(size, np.int64), np.empty(size, np.int64)
+    length = np.empty(n_lines, dtype=np.int64)
+    threads.over_ranges(
+        lambda first, last: curves_at_all(
+            lines, indptr, positives, first, last, LOWEST, *entries, length
+        ),
+        n_lines,
     )
+    places = np.arange(n_lines) * (n_scores + 1)
+    return _filled(places, length, entries, np.diff(indptr), n_scores, start)
+
+
+def _filled(
+    places: NDArray[np.int64],
+    length: NDArray[np.int64],
+    entries: tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]],
+    positives: NDArray[np.int64],
+    n_rows: int,
+    start: int,
+) -> ThresholdCurves:
+    """Curves of the first ``length[c]`` entries from ``places[c]`` on."""
+    indptr = np.zeros(len(length) + 1, dtype=np.int64)
+    np.cumsum(length, out=indptr[1:])
+    kept = np.arange(indptr[-1]) + np.repeat(places - indptr[:-1], length)
+    threshold, tp, fp = (values[kept] for values in entries)
+    cells = np.full(len(length), n_rows, dtype=np.int64)
+    return ThresholdCurves(indptr, threshold, tp, fp, positives, cells, start)
 
 
 def curves_at_bins(histogram: ScoreHistogram) -> ThresholdCurves:

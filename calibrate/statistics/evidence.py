@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 from numpy.typing import NDArray
 
 from calibrate.data import LabelledLogits
+from calibrate.metrics import Metric
 from calibrate.ops import CalibrationOp
-from calibrate.statistics.curves import ThresholdCurves, curves_at_bins, threshold_curves
+from calibrate.statistics.curves import BestCuts, curves_at_bins
 from calibrate.statistics.histogram import ScoreHistogram
+from calibrate.statistics.sweep import best_cuts
 
 
 class Evidence:
@@ -92,8 +92,9 @@ class Evidence:
             raise TypeError("this step is fitted from rows of logits, got a histogram")
         return self._rows
 
-    def curves(self, every_cut: bool) -> Iterator[ThresholdCurves]:
-        """Threshold curves of all classes: exact, strip by strip, or at the bins without rows."""
+    def best_cuts(self, *metrics: Metric) -> list[BestCuts]:
+        """For each metric the best cut of each class: exact, or between bins without rows."""
         if self._rows is None:
-            return iter([curves_at_bins(self.histogram)])
-        return threshold_curves(self._rows, every_cut)
+            curves = curves_at_bins(self.histogram)
+            return [curves.best(metric) for metric in metrics]
+        return best_cuts(self._rows, *metrics)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,10 +11,14 @@ from numpy.typing import NDArray
 from calibrate import threads
 from calibrate.data import Block, LabelledLogits
 from calibrate.kernels.curves import add_counts_above, cut_between
-from calibrate.ops import LOWEST
+from calibrate.kernels.pooled import count_all, count_few, highest_below, positives_of
+from calibrate.metrics import Metric
+from calibrate.ops import LOWEST, from_ordinal, ordinal
 from calibrate.statistics.curves import ThresholdCurves
 
 _POOL_CELLS = 1 << 24
+_MOST_KEYS = 1 << 20
+_CLEARLY = 1e-9
 
 
 def pooled_curves(data: LabelledLogits, every_cut: bool = False) -> Iterator[ThresholdCurves]:
@@ -29,13 +34,122 @@ def pooled_curves(data: LabelledLogits, every_cut: bool = False) -> Iterator[Thr
     return iter([_pooled_at_positives(data)])
 
 
+def best_pooled_cut(data: LabelledLogits, metric: Metric) -> tuple[float, np.float32]:
+    """Value and threshold of the best cut of all cells as one line, as if all had been tried.
+
+    Among cuts of equal value the one that predicts fewest wins. For a metric that promises
+    ``positives_suffice`` and ``rises_with_tp`` (`calibrate.metrics.CutMetric`) it is found by
+    looking closer and closer, one pass each, at where a cut could still be better.
+    """
+    promised = all(getattr(metric, name, False) for name in ("positives_suffice", "rises_with_tp"))
+    found = _closer_and_closer(data, metric) if promised else None
+    value, score = found or _best_of(pooled_curves(data, every_cut=not promised), metric)
+    return value, midway(data, score) if score < np.inf else score
+
+
+def _best_of(curves: Iterator[ThresholdCurves], metric: Metric) -> tuple[float, np.float32]:
+    value, score = -np.inf, np.float32(np.inf)
+    for curve in curves:
+        best = curve.best(metric)
+        if best.value[0] > value:
+            value, score = float(best.value[0]), best.threshold[0]
+    return value, score
+
+
+def _closer_and_closer(data: LabelledLogits, metric: Metric) -> tuple[float, np.float32] | None:
+    """Value and lowest score of the best cut; None where the keys do not part the cells.
+
+    Cells are counted by key: the place of their score among the float32 numbers, first without
+    the lowest 16 bits, then without 8, then whole. The counts are exact at the edges of the keys.
+    Within a key no cut is worth more than all of its positives and none of its negatives: only
+    keys in which that beats the best edge are looked at again.
+    """
+    data.check_in_place()
+    positives = _gathered_positives(data)
+    none = np.zeros(1, dtype=np.int64)
+    nothing = float(_value(data, metric, none, none)[0])
+    first, n_keys, tp_above, above = -(1 << 15), 1 << 16, 0, 0
+    for shift in (16, 8, 0):
+        count = count_all if shift == 16 else count_few
+        if n_keys > _MOST_KEYS:
+            return None
+        counts = _counted(data, count, shift, first, n_keys)
+        hits = count(_bits(positives), shift, first, n_keys)[:-1]
+        predicted = above + np.cumsum(counts[::-1])
+        tp = tp_above + np.cumsum(hits[::-1], dtype=np.int64)
+        fp_above = predicted - counts[::-1] - (tp - hits[::-1])
+        reached = _value(data, metric, tp, predicted)
+        best = int(reached.argmax())
+        if shift == 0:
+            break
+        within = _value(data, metric, tp, tp + fp_above)
+        hopeless = within < reached[best] - _CLEARLY * abs(reached[best])
+        live = np.flatnonzero((counts[::-1] > 0) & ~hopeless)
+        if len(live) == 0:
+            return nothing, np.float32(np.inf)
+        top, bottom = int(live[0]), int(live[-1])
+        tp_above, above = int(tp[top] - hits[::-1][top]), int(predicted[top] - counts[::-1][top])
+        first, n_keys = (first + n_keys - 1 - bottom) << 8, (bottom - top + 1) << 8
+    value = float(reached[best])
+    if not value > nothing:
+        return nothing, np.float32(np.inf)
+    return value, np.float32(from_ordinal(np.array(first + n_keys - 1 - best))[()])
+
+
 def midway(data: LabelledLogits, score: np.float32) -> np.float32:
     """The threshold between `score` and the next lower score of all cells; one pass."""
-    lower = np.float32(-np.inf)
-    for block in data.blocks():
-        below = block.scores[block.scores < score]
-        lower = max(lower, below.max(initial=np.float32(-np.inf)))
+    limit = ordinal(score)
+    highest = max(data.each_block(lambda block: highest_below(_bits(block.scores), limit)))
+    lower = np.float32(from_ordinal(np.array(highest, dtype=np.int64))[()])
     return LOWEST if lower == -np.inf else cut_between(lower, score)
+
+
+def _counted(
+    data: LabelledLogits,
+    count: Callable[..., NDArray[np.uint32]],
+    shift: int,
+    first: int,
+    n_keys: int,
+) -> NDArray[np.int64]:
+    counts, adding = np.zeros(n_keys, dtype=np.int64), threading.Lock()
+
+    def add(block: Block) -> None:
+        here = count(_bits(block.scores), shift, first, n_keys)[:-1]
+        with adding:
+            np.add(counts, here, out=counts)
+
+    for _ in data.each_block(add):
+        pass
+    return counts
+
+
+def _gathered_positives(data: LabelledLogits) -> NDArray[np.float32]:
+    scores = np.empty(data.labels.n_labels, dtype=np.float32)
+
+    def gather(block: Block) -> None:
+        begin = data.labels.indptr[block.start]
+        out = scores[begin : begin + len(block.indices)]
+        positives_of(block.scores, block.indptr, block.indices, out)
+
+    for _ in data.each_block(gather):
+        pass
+    return scores
+
+
+def _bits(scores: NDArray[np.float32]) -> NDArray[np.int32]:
+    return scores.reshape(-1).view(np.int32)
+
+
+def _value(
+    data: LabelledLogits, metric: Metric, tp: NDArray[np.int64], predicted: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """The metric of cuts of all cells; nan becomes ``-inf``."""
+    cells, n = data.shape[0] * data.shape[1], data.labels.n_labels
+    fp = predicted - tp
+    counts = (c.astype(np.float64) for c in (tp, fp, n - tp, cells - n - fp))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        values = np.asarray(metric(*counts), dtype=np.float64)
+    return np.where(np.isnan(values), -np.inf, values)
 
 
 def _positive_scores(block: Block) -> NDArray[np.float32]:

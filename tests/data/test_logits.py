@@ -279,3 +279,65 @@ def test_names_that_are_not_the_columns_are_refused():
 def test_complex_tensors_are_refused():
     with pytest.raises(ValueError, match=r"must be real numbers, got dtype torch.complex64"):
         as_logits(torch.zeros((2, 3), dtype=torch.complex64))
+
+
+def test_a_float32_array_is_looked_at_where_it_lies():
+    logits = np.arange(12, dtype=np.float32).reshape(4, 3) - 3
+    source = as_logits(logits)
+
+    for part in (source.look(1, 3), source.matrix[1:3]):
+        assert np.shares_memory(part, logits)
+        assert not part.flags.writeable
+        assert part.tolist() == logits[1:3].tolist()
+    assert logits.flags.writeable
+    assert not np.shares_memory(source.read(0, 4), logits)
+
+
+@pytest.mark.parametrize(
+    "logits",
+    [
+        np.ones((4, 3)) * 2,
+        np.full((4, 3), 2, np.float16),
+        np.full((3, 4), 2, np.float32).T,
+        np.full((4, 6), 2, np.float32)[:, ::2],
+    ],
+    ids=["float64", "float16", "columns first", "strided"],
+)
+def test_what_must_be_converted_is_not_looked_at_in_place(logits):
+    source = as_logits(logits)
+
+    assert source.matrix is None
+    assert source.look(0, 2).tolist() == [[2.0] * 3] * 2
+    assert source.look(0, 2).flags.c_contiguous
+    assert source.look(0, 2).dtype == np.float32
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_refused_or_repaired_when_looked_at(bad):
+    logits = np.ones((4, 3), np.float32) * 2
+    logits[2, 1] = bad
+
+    assert as_logits(logits).matrix is None
+    with pytest.raises(ValueError, match=r"logits must be finite, got .* at row 2, class 1"):
+        as_logits(logits).look(0, 4)
+    assert as_logits(logits).look(0, 2).tolist() == [[2.0] * 3] * 2
+    if bad != np.inf:
+        tolerant = as_logits(logits, nan="negative")
+        assert tolerant.matrix is None
+        assert tolerant.look(0, 4)[2].tolist() == [2.0, -np.inf, 2.0]
+        assert np.array_equal(logits[2, 1], bad, equal_nan=True)
+
+
+@pytest.mark.parametrize("sequential", [False, True])
+def test_each_block_gives_the_results_in_order(sequential, monkeypatch):
+    monkeypatch.setattr("calibrate.data.logits.LOOK_CELLS", 7)
+    monkeypatch.setattr("calibrate.data.logits._BATCH", 3)
+    monkeypatch.setenv("CALIBRATE_NUM_THREADS", "3")
+    logits = np.arange(60, dtype=np.float32).reshape(20, 3) - 9
+    source = as_logits(logits)
+    source.sequential = sequential
+
+    found = list(source.each_block(lambda start, block: (start, block.tolist())))
+
+    assert [start for start, _ in found] == list(range(0, 20, 2))
+    assert [row for _, block in found for row in block] == logits.tolist()

@@ -150,3 +150,29 @@ def test_without_any_positive_there_is_nothing_to_fit():
 
     with pytest.raises(ValueError, match=message):
         SharedThreshold(metrics.f_beta(1)).fit(np.ones((3, 2)), np.zeros((3, 2)))
+
+
+@pytest.mark.parametrize("metric", [metrics.f_beta(1), metrics.mcc, metrics.cost(1, 5)], ids=repr)
+def test_scores_that_no_key_parts_are_sorted_and_give_the_same(metric, monkeypatch):
+    scores, labels = simulated()
+    expected = SharedThreshold(metric).fit(scores, labels).op_.threshold
+
+    monkeypatch.setattr(pooled, "_MOST_KEYS", 1 << 16)
+    close = SharedThreshold(metric).fit(scores, labels).op_.threshold
+    monkeypatch.setattr(pooled, "_MOST_KEYS", 1)
+    sorted_ = SharedThreshold(metric).fit(scores, labels).op_.threshold
+
+    assert close == expected
+    assert sorted_ == expected
+
+
+def test_the_shared_threshold_of_a_sample_of_every_magnitude_is_that_of_all_cuts():
+    rng = np.random.default_rng(3)
+    labels = rng.random((400, 5)) < 0.2
+    scores = rng.choice([-1.0, 1.0], labels.shape) * np.exp(rng.normal(size=labels.shape) * 20)
+    scores = (scores + labels * np.abs(scores)).astype(np.float32)
+
+    for metric in (metrics.f_beta(1), metrics.mcc, metrics.balanced_accuracy):
+        found = SharedThreshold(metric).fit(scores, labels).op_.threshold
+        exhaustive = SharedThreshold(lambda *counts, m=metric: m(*counts)).fit(scores, labels)
+        assert found == exhaustive.op_.threshold

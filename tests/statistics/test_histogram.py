@@ -328,7 +328,8 @@ def test_a_sample_fits_any_number_of_rows(n_rows, monkeypatch):
         ([0.0], [1.0, 2.0], 4, r"a grid needs .*, got shapes \(1,\) and \(2,\)"),
         ([np.nan], [1.0], 4, "a grid needs low < high for each class"),
         (0.0, 1.0, 4, r"a grid needs .*, got shapes \(\) and \(\)"),
-        ([0.0], [1.0], 0, "n_bins must be at least 1, got 0"),
+        ([0.0], [1.0], 0, "n_bins must be at least 1 and at most .*, got 0"),
+        ([0.0], [1.0], 2**20 + 1, "n_bins must be .* at most 2..20, got 1048577"),
     ],
 )
 def test_a_grid_that_is_none_is_refused(low, high, n_bins, message):
@@ -358,3 +359,24 @@ def test_histograms_after_equal_steps_add_and_after_other_steps_do_not():
     for wrong in (histogram, histogram.after(other), histogram.after(step).after(step)):
         with pytest.raises(ValueError, match="must have the same steps"):
             _ = histogram.after(step) + wrong
+
+
+def test_a_score_just_below_the_upper_end_keeps_its_place():
+    scores = np.array([[3.9999998]], np.float32)
+
+    found = ScoreHistogram.of(data_of(scores, np.ones((1, 1))), grid_of(1, 1))
+
+    assert found.scores.item() == pytest.approx(3.9999998, abs=2.0**-20 * 8)
+    assert found.offsets.item() == 1 << 20
+
+
+def test_more_equal_scores_than_a_word_of_the_table_holds_are_counted():
+    scores = np.full((40_000, 2), 1.25, np.float32)
+    labels = np.zeros((40_000, 2), bool)
+    labels[:, 0], labels[:20_000, 1] = True, True
+
+    found = ScoreHistogram.of(data_of(scores, labels), grid_of(2, 4))
+
+    assert found.counts[:, 2].tolist() == [40_000, 40_000]
+    assert found.positives[:, 2].tolist() == [40_000, 20_000]
+    assert found.scores[:, 2] == pytest.approx(1.25, abs=2.0**-19)
