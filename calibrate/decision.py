@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from types import MappingProxyType
 from typing import Any
 
@@ -15,7 +15,20 @@ from numpy.typing import NDArray
 from calibrate import storage
 from calibrate.data.logits import LogitSource, NanPolicy, as_logits
 from calibrate.data.names import as_class_names, names_hash
-from calibrate.ops import CalibrationOp, DecisionOp, Float32, Op, RowLabels, fold, sigmoid
+from calibrate.ops import (
+    CalibrationOp,
+    DecisionOp,
+    Float32,
+    HighestOp,
+    Op,
+    RowLabels,
+    Threshold,
+    fold,
+    sigmoid,
+)
+
+_MANY_CELLS = 1 << 22
+"""From here on it pays to load the compiled kernels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,8 +132,20 @@ class Decision:
 
     def blocks(self, source: LogitSource) -> Iterator[tuple[int, RowLabels]]:
         """Labels of all rows in blocks, as (first row, labels)."""
-        for start, logits in source.blocks():
-            yield start, self.decide(logits)
+        if source.shape[0] * source.shape[1] < _MANY_CELLS:
+            for start, logits in source.blocks():
+                yield start, self.decide(logits)
+            return
+        steps, rule = self._folded
+        decide = _with_kernels(rule)
+
+        def on_block(start: int, logits: Float32) -> tuple[int, RowLabels]:
+            for step in steps:
+                logits = step.apply(logits)
+            logits.flags.writeable = False
+            return start, decide(logits)
+
+        yield from source.each_block(on_block)
 
     def predict(self, logits: Any, *, nan: NanPolicy = "raise") -> Any:
         """Labels of the rows.
@@ -178,6 +203,35 @@ class Decision:
             If `path` cannot be written.
         """
         storage.save_ops(path, (*self.steps, self.rule), self.header())
+
+
+def _with_kernels(rule: DecisionOp) -> Callable[[Float32], RowLabels]:
+    """What ``rule.decide`` does, compiled."""
+    if isinstance(rule, Threshold):
+        return partial(_passing, rule)
+    return partial(_highest, rule) if isinstance(rule, HighestOp) else rule.decide
+
+
+def _passing(rule: Threshold, logits: Float32) -> RowLabels:
+    from calibrate.kernels.rows import passing
+
+    thresholds = np.ascontiguousarray(np.broadcast_to(rule.threshold, logits.shape[1:]))
+    counts = np.empty(len(logits), dtype=np.int64)
+    indices = np.empty(logits.size // 8, dtype=np.int32)
+    found = passing(logits, thresholds, counts, indices)
+    if found > len(indices):
+        indices = np.empty(found, dtype=np.int32)
+        passing(logits, thresholds, counts, indices)
+    return RowLabels(np.concatenate([[0], np.cumsum(counts)]), indices[:found].copy())
+
+
+def _highest(rule: HighestOp, logits: Float32) -> RowLabels:
+    from calibrate.kernels.rows import highest
+
+    k = rule.counts(logits)
+    counts, indices = np.empty_like(k), np.empty(int(k.sum()), dtype=np.int32)
+    found = highest(logits.view(np.int32), k, counts, indices)
+    return RowLabels(np.concatenate([[0], np.cumsum(counts)]), indices[:found])
 
 
 def _frozen(value: Any) -> Any:

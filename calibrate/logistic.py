@@ -90,6 +90,8 @@ def can_fit(histogram: ScoreHistogram) -> tuple[NDArray[np.bool_], NDArray[np.bo
     """Which classes have positives and negatives, and which have scores that differ."""
     n, y = histogram.counts.sum(axis=1), histogram.positives.sum(axis=1)
     filled = histogram.counts > 0
-    low = np.where(filled, histogram.scores, np.inf).min(axis=1)
-    high = np.where(filled, histogram.scores, -np.inf).max(axis=1)
-    return (y > 0) & (y < n), low < high
+    # the scores rise with the bins
+    row, lowest = np.arange(len(filled)), filled.argmax(axis=1)
+    highest = filled.shape[1] - 1 - filled[:, ::-1].argmax(axis=1)
+    differing = histogram.scores[row, lowest] < histogram.scores[row, highest]
+    return (y > 0) & (y < n), differing

@@ -23,6 +23,9 @@ Float32 = NDArray[np.float32]
 LOWEST = np.float32(np.finfo(np.float32).min)
 """The threshold that lets every score pass, but not ``-inf``, the cell without a score."""
 
+_CACHED_CELLS = 1 << 17
+"""Cells that stay in the cache of a core from one operation to the next."""
+
 
 class RowLabels(NamedTuple):
     """Labels of consecutive rows, as in CSR: ``indptr`` int64, ``indices`` int32, sorted."""
@@ -40,9 +43,18 @@ def labels_from_mask(mask: NDArray[np.bool_]) -> RowLabels:
 
 def expected_counts(logits: Float32) -> NDArray[np.float64]:
     """Sum of the sigmoids of each row: how many labels to expect. Shape (n_rows,), float64."""
-    with np.errstate(over="ignore"):
-        probabilities = 1.0 / (1.0 + np.exp(-logits))
-    return np.asarray(probabilities.sum(axis=1, dtype=np.float64))
+    n_rows, n_classes = logits.shape
+    height = max(1, _CACHED_CELLS // max(1, n_classes))
+    counts, odds = np.empty(n_rows), np.empty((min(height, n_rows), n_classes), dtype=np.float32)
+    for start in range(0, n_rows, height):
+        part = logits[start : start + height]
+        against = odds[: len(part)]
+        with np.errstate(over="ignore"):
+            np.exp(np.negative(part, out=against), out=against)
+        against += np.float32(1.0)
+        np.reciprocal(against, out=against)
+        np.sum(against, axis=1, dtype=np.float64, out=counts[start : start + height])
+    return counts
 
 
 def sigmoid(logits: Float32) -> Float32:
@@ -204,9 +216,21 @@ class Threshold(DecisionOp):
         return labels_from_mask(mask)
 
 
+class HighestOp(DecisionOp):
+    """Predict the highest logits of each row; among equals the lower class index wins."""
+
+    @abstractmethod
+    def counts(self, logits: Float32) -> NDArray[np.int64]:
+        """How many labels each row gets, at most n_classes, shape (n_rows,)."""
+
+    def decide(self, logits: Float32) -> RowLabels:
+        """Labels of the rows."""
+        return labels_from_mask(top_mask(logits, self.counts(logits)))
+
+
 @dataclass(frozen=True, eq=False)
-class TopK(DecisionOp):
-    """Predict the ``k`` highest logits of each row; among equals the lower class index wins."""
+class TopK(HighestOp):
+    """Predict the ``k`` highest logits of each row."""
 
     wire_name: ClassVar[str] = "top_k"
     k: int
@@ -215,14 +239,13 @@ class TopK(DecisionOp):
         if not self.k >= 0:
             raise ValueError(f"k must be at least 0, got {self.k}")
 
-    def decide(self, logits: Float32) -> RowLabels:
-        """Labels of the rows."""
-        k = np.full(len(logits), min(self.k, logits.shape[1]), dtype=np.int64)
-        return labels_from_mask(top_mask(logits, k))
+    def counts(self, logits: Float32) -> NDArray[np.int64]:
+        """``k``, or all classes where there are fewer, shape (n_rows,)."""
+        return np.full(len(logits), min(self.k, logits.shape[1]), dtype=np.int64)
 
 
 @dataclass(frozen=True, eq=False)
-class ExpectedCountTopK(DecisionOp):
+class ExpectedCountTopK(HighestOp):
     """Predict the ``k`` highest logits of each row, ``k = floor(sum of probabilities + offset)``.
 
     Parameters
@@ -250,10 +273,6 @@ class ExpectedCountTopK(DecisionOp):
         most = logits.shape[1] if self.max_k is None else min(self.max_k, logits.shape[1])
         k = np.floor(expected_counts(logits) + self.offset)
         return np.clip(k, min(self.min_k, most), most).astype(np.int64)
-
-    def decide(self, logits: Float32) -> RowLabels:
-        """Labels of the rows."""
-        return labels_from_mask(top_mask(logits, self.counts(logits)))
 
 
 def check_count_bounds(min_k: int, max_k: int | None) -> None:
@@ -294,27 +313,28 @@ def fold(steps: tuple[CalibrationOp, ...], decision: DecisionOp, n_classes: int)
     if not steps or not isinstance(decision, Threshold):
         return decision
     target = np.broadcast_to(decision.threshold, (n_classes,))
-    low = np.full(n_classes, _ordinal(LOWEST), dtype=np.int64)
-    high = np.full(n_classes, _ordinal(np.float32(np.inf)), dtype=np.int64)
+    low = np.full(n_classes, ordinal(LOWEST), dtype=np.int64)
+    high = np.full(n_classes, ordinal(np.float32(np.inf)), dtype=np.int64)
     while (low < high).any():
         middle = (low + high) // 2
-        scores = _from_ordinal(middle)[None, :]
+        scores = from_ordinal(middle)[None, :]
         for step in steps:
             scores = step.apply(scores)
         passes = scores[0] >= target
         high = np.where(passes, middle, high)
         low = np.where(passes, low, np.minimum(middle + 1, high))
-    folded = _from_ordinal(high)
+    folded = from_ordinal(high)
     folded[np.isposinf(target)] = np.inf
     return Threshold(folded)
 
 
-def _ordinal(value: np.float32) -> int:
-    """Place of a float32 among the float32 numbers, in their order."""
+def ordinal(value: np.float32) -> int:
+    """Place of a float32 among the float32 numbers, in their order; both zeros have place 0."""
     bits = int(np.asarray(value, dtype=np.float32).view(np.int32))
     return bits if bits >= 0 else -(bits & 0x7FFFFFFF)
 
 
-def _from_ordinal(place: NDArray[np.int64]) -> NDArray[np.float32]:
+def from_ordinal(place: NDArray[np.int64]) -> NDArray[np.float32]:
+    """The float32 numbers at these places."""
     bits = np.where(place >= 0, place, -place | 0x80000000).astype(np.uint32)
     return bits.view(np.float32)

@@ -1,14 +1,14 @@
 import os
 import threading
 import time
-import warnings
 
 import numpy as np
 import pytest
 
 import calibrate as cal
-from calibrate import threads
+from calibrate import decision, threads
 from calibrate.data import dataset, logits
+from calibrate.statistics import histogram, sweep
 
 
 @pytest.fixture
@@ -113,6 +113,16 @@ def test_an_error_of_the_items_themselves_is_raised(monkeypatch):
         threads.each(lambda item: item, items())
 
 
+def test_within_the_work_there_are_no_further_threads(monkeypatch):
+    monkeypatch.setenv("CALIBRATE_NUM_THREADS", "2")
+
+    def work(_):
+        here = threading.get_ident()
+        return all(thread == here for thread in threads.each(lambda _: threading.get_ident(), "ab"))
+
+    assert threads.each(work, range(4)) == [True] * 4
+
+
 def test_no_thread_is_left_behind(monkeypatch):
     monkeypatch.setenv("CALIBRATE_NUM_THREADS", "4")
     before = threading.active_count()
@@ -148,6 +158,12 @@ def test_a_fitted_pipeline_is_the_same_with_any_threads_blocks_and_strips(
         monkeypatch.setattr(dataset, "STRIP_CELLS", cells)
         monkeypatch.setattr(dataset, "_FEWEST_CLASSES", 2)
         monkeypatch.setattr(dataset, "TRANSPOSED_CELLS", 300)
+        monkeypatch.setattr(dataset, "PIECE_CELLS", cells)
+        monkeypatch.setattr(logits, "LOOK_CELLS", cells)
+        monkeypatch.setattr(sweep, "GROUP_CLASSES", 3)
+        monkeypatch.setattr(sweep, "COLLECTED_CELLS", cells)
+        monkeypatch.setattr(histogram, "_GROUP_CLASSES", 2)
+        monkeypatch.setattr(decision, "_MANY_CELLS", cells)
         found = pipeline.fit(*simulated).decision_
         for one, other in zip(
             (*expected.steps, expected.rule), (*found.steps, found.rule), strict=True
@@ -156,24 +172,3 @@ def test_a_fitted_pipeline_is_the_same_with_any_threads_blocks_and_strips(
             for name, values in one.arrays().items():
                 np.testing.assert_array_equal(values, other.arrays()[name])
         assert (found.predict(simulated[0]).toarray() == labels).all()
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="the platform cannot fork")
-def test_a_forked_child_can_fit_after_its_parent_did(simulated, monkeypatch):
-    monkeypatch.setenv("CALIBRATE_NUM_THREADS", "2")
-    rule = cal.PerClassThreshold(cal.metrics.f_beta(1))
-    expected = rule.fit(*simulated).op_.threshold
-
-    with warnings.catch_warnings():
-        # numpy's own pool makes Python 3.12 and later warn of any fork
-        warnings.simplefilter("ignore", DeprecationWarning)
-        child = os.fork()
-    if child == 0:
-        try:
-            again = rule.fit(*simulated).op_.threshold
-            os._exit(0 if again.tolist() == expected.tolist() else 1)
-        except BaseException:
-            os._exit(2)
-
-    _, status = os.waitpid(child, 0)
-    assert os.waitstatus_to_exitcode(status) == 0

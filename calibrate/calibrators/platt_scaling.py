@@ -53,14 +53,15 @@ class PlattScaling(Calibrator):
         own, flat = both_sides & differing, both_sides & ~differing
         targets = _platt_targets(histogram)
         lines = logistic.lines(histogram, targets, own, intercept=True)
-        pooled = logistic.pooled_line(histogram, intercept=True)
-        slope = np.where(own, lines.slope, pooled.slope[0])
-        shift = np.where(own, lines.intercept, pooled.intercept[0])
-        if flat.any():
+        slope, shift = lines.slope, lines.intercept
+        if not own.all():
+            pooled = logistic.pooled_line(histogram, intercept=True)
+            slope = np.where(own, slope, pooled.slope[0])
+            shift = np.where(own, shift, pooled.intercept[0])
             at = logistic.intercepts_at(histogram, targets, flat, float(pooled.slope[0]))
             shift = np.where(flat, at, shift)
         return Fitted(
-            Affine(slope, shift),
+            Affine(slope.astype(np.float32), shift.astype(np.float32)),
             (
                 *find(
                     "pooled",

@@ -54,22 +54,20 @@ class TemperatureScaling(Calibrator):
     def _fit(self, evidence: Evidence) -> Fitted:
         require_positives(evidence)
         histogram = evidence.histogram
-        pooled = logistic.pooled_line(histogram, intercept=self.bias)
         if not self.per_class:
-            op = Affine(np.array(pooled.slope[0]), np.array(pooled.intercept[0]))
-            if pooled.status[0] == CONVERGED:
-                return Fitted(op)
-            message = "the fit stopped at the bound of the temperature"
-            return Fitted(op, (Finding("slope_bound", message, (), (float(pooled.slope[0]),)),))
+            return self._shared(logistic.pooled_line(histogram, intercept=self.bias))
         both_sides, differing = logistic.can_fit(histogram)
         own = both_sides & differing
         lines = logistic.lines(
             histogram, histogram.positives.astype(np.float64), own, intercept=self.bias
         )
-        slope = np.where(own, lines.slope, pooled.slope[0])
-        shift = np.where(own, lines.intercept, pooled.intercept[0])
+        slope, shift = lines.slope, lines.intercept
+        if not own.all():
+            pooled = logistic.pooled_line(histogram, intercept=self.bias)
+            slope = np.where(own, slope, pooled.slope[0])
+            shift = np.where(own, shift, pooled.intercept[0])
         return Fitted(
-            Affine(slope, shift),
+            Affine(slope.astype(np.float32), shift.astype(np.float32)),
             (
                 *find(
                     "pooled",
@@ -85,3 +83,10 @@ class TemperatureScaling(Calibrator):
                 ),
             ),
         )
+
+    def _shared(self, pooled: logistic.Lines) -> Fitted:
+        op = Affine(np.array(pooled.slope[0]), np.array(pooled.intercept[0]))
+        if pooled.status[0] == CONVERGED:
+            return Fitted(op)
+        message = "the fit stopped at the bound of the temperature"
+        return Fitted(op, (Finding("slope_bound", message, (), (float(pooled.slope[0]),)),))

@@ -49,7 +49,7 @@ class ExpectedCountTopK(DecisionRule):
         ops.check_count_bounds(self.min_k, self.max_k)
         require_positives(evidence)
         rows = evidence.rows
-        sums = np.concatenate([ops.expected_counts(block.scores) for block in rows.blocks()])
+        sums = np.concatenate(list(rows.each_block(lambda b: ops.expected_counts(b.scores))))
         most = evidence.n_classes if self.max_k is None else min(self.max_k, evidence.n_classes)
         least = min(self.min_k, most)
         wanted = rows.labels.n_labels
