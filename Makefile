@@ -9,10 +9,11 @@ PYTHON ?= python3
 LOGITS ?=
 
 BIN := .venv/bin
+BENCH := .venv-bench/bin/python
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 INSTALL := $(PIP) install --constraint constraints.txt
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench bench-full clean
 
 demo: .venv/installed
 	$(BIN)/calibrate demo --output calibrate-demo --force
@@ -25,12 +26,16 @@ lint: .venv/installed-lint
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: .venv/installed-test
-	$(BIN)/python tests/benchmarks/full_size.py
-	$(BIN)/python tests/benchmarks/real_logits.py $(LOGITS)
+bench: .venv-bench/installed
+	$(BENCH) tests/benchmarks/speed.py --rows 20000 --classes 2000 --peer-seconds 3 \
+	  --output .benchmarks/small
+	$(BENCH) tests/benchmarks/real_logits.py $(LOGITS)
+
+bench-full: .venv-bench/installed
+	$(BENCH) tests/benchmarks/speed.py --folder .benchmarks/case --output .benchmarks/full
 
 clean:
-	rm -rf .venv calibrate-demo
+	rm -rf .venv .venv-bench calibrate-demo
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -45,4 +50,13 @@ clean:
 
 .venv/installed-lint: .venv/installed-test
 	$(INSTALL) --group lint
+	touch $@
+
+.venv-bench/installed: pyproject.toml constraints.txt tests/benchmarks/requirements.txt
+	$(PYTHON) -m venv .venv-bench
+	$(BENCH) -m pip --disable-pip-version-check --quiet install --constraint constraints.txt \
+	  --upgrade pip
+	$(BENCH) -m pip --disable-pip-version-check --quiet install $(TORCH)
+	$(BENCH) -m pip --disable-pip-version-check --quiet install --constraint constraints.txt \
+	  --editable . --requirement tests/benchmarks/requirements.txt
 	touch $@

@@ -39,9 +39,9 @@ from suite.rounds import Rounds, alternate
 from suite.scaling import scale
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Run the benchmark; the exit status."""
-    options = _options()
+    options = _options(arguments)
     with contextlib.ExitStack() as stack:
         tiny_folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         make(tiny_folder, TINY_ROWS, TINY_CLASSES)
@@ -96,11 +96,11 @@ def run(options: argparse.Namespace, folder: Path, tiny_folder: Path) -> Record:
         record.scaling = scale(jobs, case, options.rounds)
     matrix_bytes = case.logits.nbytes
     del case  # room for the fresh processes
-    for job in record.jobs:
+    for measured in record.jobs:
         if options.memory:
-            _measure_memory(job, folder, tiny_folder, matrix_bytes, record.failures)
+            _measure_memory(measured, folder, tiny_folder, matrix_bytes, record.failures)
         if options.limited:
-            _run_limited(job, folder, tiny_folder, record.failures)
+            _run_limited(measured, folder, tiny_folder, record.failures)
     return record
 
 
@@ -148,7 +148,7 @@ def _run_limited(job: JobRecord, folder: Path, tiny: Path, failures: list[str]) 
         failures.append(f"{job.name}: another result with limited memory")
 
 
-def _options() -> argparse.Namespace:
+def _options(arguments: list[str] | None) -> argparse.Namespace:
     names = [*(job.name for job in JOBS), *PEERS_ALONE]
 
     def some_jobs(text: str) -> list[str]:
@@ -179,7 +179,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--folder", type=Path, help="keep the simulated files here, and reuse them")
     parser.add_argument("--output", type=Path, help="folder for speed.md and speed.json")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

@@ -81,6 +81,7 @@ def make(folder: Path, n_rows: int, n_classes: int) -> None:
     if not _is_there(folder, n_rows, n_classes):
         say(f"simulating {n_rows:,} x {n_classes:,} in {folder}")
         simulate(folder, n_rows, n_classes, seed=0)
+    say(f"fitting the rules that are applied to {n_rows:,} x {n_classes:,}")
     Rules.fit(_map(folder), _labels(folder)).save(folder)
 
 
@@ -92,7 +93,8 @@ def _is_there(folder: Path, n_rows: int, n_classes: int) -> bool:
 
 
 def _map(folder: Path) -> NDArray[np.float32]:
-    return np.load(folder / "logits.npy", mmap_mode="r", allow_pickle=False)
+    logits: NDArray[np.float32] = np.load(folder / "logits.npy", mmap_mode="r")
+    return logits
 
 
 def _labels(folder: Path) -> sparse.csr_array:

@@ -70,8 +70,8 @@ def _histogram(case: Case) -> Result:
 
 
 def _row_sums(case: Case) -> Result:
-    blocks = labelled_logits(case.logits, case.labels).blocks()
-    return {"sums": np.concatenate([ops.expected_counts(block.scores) for block in blocks])}
+    rows = labelled_logits(case.logits, case.labels)
+    return {"sums": np.concatenate(list(rows.each_block(lambda b: ops.expected_counts(b.scores))))}
 
 
 def _apply(decision: Decision, case: Case) -> Result:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
+
+import numpy as np
 
 from suite.case import Case
 from suite.jobs import Job
@@ -21,17 +22,14 @@ def scale(jobs: Sequence[Job], whole: Case, n_rounds: int) -> list[ScalingRecord
     shapes = [(max(1, n_rows // 4), n_classes), (max(1, n_rows // 2), n_classes)]
     shapes += [(n_rows, max(1, n_classes // 4)), (n_rows, max(1, n_classes // 2))]
     parts = [*(whole.part(*shape) for shape in shapes), whole]
-    records = []
-    ratios: dict[tuple[str, tuple[int, ...]], list[float]] = {}
+    ratios: dict[str, list[list[float]]] = {job.name: [] for job in jobs}
     for number in range(1, n_rounds + 1):
         for job in jobs:
             per_cell = [timed(job.run, part)[0] / part.logits.size for part in parts]
-            for part, seconds in zip(parts, per_cell, strict=True):
-                ratio = seconds / per_cell[-1]
-                ratios.setdefault((job.name, part.logits.shape), []).append(ratio)
+            ratios[job.name].append([seconds / per_cell[-1] for seconds in per_cell])
         say(f"scaling, round {number} of {n_rounds}")
-    for part in parts:
-        shape = part.logits.shape
-        medians = {job.name: statistics.median(ratios[job.name, shape]) for job in jobs}
-        records.append(ScalingRecord(*shape, medians))
-    return records
+    medians = {name: np.median(of_job, axis=0).tolist() for name, of_job in ratios.items()}
+    return [
+        ScalingRecord(*part.labels.shape, {name: of_job[place] for name, of_job in medians.items()})
+        for place, part in enumerate(parts)
+    ]

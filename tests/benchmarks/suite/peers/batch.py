@@ -37,12 +37,12 @@ class Columns:
     @staticmethod
     def there_are(case: Case) -> int:
         """All classes."""
-        return case.logits.shape[1]
+        return int(case.logits.shape[1])
 
     @staticmethod
     def cells_each(case: Case) -> int:
         """Cells of one class."""
-        return case.logits.shape[0]
+        return int(case.logits.shape[0])
 
     @classmethod
     def of(cls, case: Case, first: int, last: int) -> Self:
@@ -87,12 +87,12 @@ class Rows:
     @staticmethod
     def there_are(case: Case) -> int:
         """All rows."""
-        return case.logits.shape[0]
+        return int(case.logits.shape[0])
 
     @staticmethod
     def cells_each(case: Case) -> int:
         """Cells of one row."""
-        return case.logits.shape[1]
+        return int(case.logits.shape[1])
 
     @classmethod
     def of(cls, case: Case, first: int, last: int) -> Self:

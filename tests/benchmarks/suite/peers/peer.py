@@ -8,8 +8,8 @@ import statistics
 import sys
 import time
 import warnings
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from suite.case import Case
@@ -99,38 +99,36 @@ def measure(
     if not wanted:
         return []
     say(f"peer: {peer.name} ({', '.join(wanted)})")
-    about = {"peer": peer.name, "note": peer.note, "same_job": peer.same_job}
+    records = [
+        PeerRecord(job, peer.name, peer.note, peer.same_job, peer.batch.unit) for job in wanted
+    ]
     try:
         with _quiet():
             peer.run(peer.prepare(peer.batch.of(tiny, 0, _WARM_UP)))
+            gc.collect()
             read = stream_read_seconds(case.logits)
             times = _run(peer, case, budget, wanted, results)
             read = (read + stream_read_seconds(case.logits)) / 2
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        return [
-            PeerRecord(job, **about, unit=peer.batch.unit, not_measured=reason) for job in wanted
-        ]
+        say(f"not measured: {reason}")
+        return [replace(record, not_measured=reason) for record in records]
     of = peer.batch.there_are(case)
     seconds = times.scaled_to(of)
-    records = []
-    for job in wanted:
+    for place, record in enumerate(records):
+        job = record.job
         ratio = seconds / read / our_reads[job].median if job in our_reads else None
         verdict = times.verdicts.get(job)
-        records.append(
-            PeerRecord(
-                job,
-                **about,
-                unit=peer.batch.unit,
-                measured=sum(times.sizes),
-                of=of,
-                seconds=seconds,
-                stream_reads=seconds / read,
-                times_ours=ratio,
-                target=_target(job, peer, ratio),
-                verdict=str(verdict or ""),
-                wrong=peer.same_job and verdict is not None and verdict.worse > 0,
-            )
+        records[place] = replace(
+            record,
+            measured=sum(times.sizes),
+            of=of,
+            seconds=seconds,
+            stream_reads=seconds / read,
+            times_ours=ratio,
+            target=_target(job, peer, ratio),
+            verdict=str(verdict or ""),
+            wrong=peer.same_job and verdict is not None and verdict.worse > 0,
         )
     return records
 
@@ -151,7 +149,6 @@ def _run(
         last = min(first + size, there_are)
         batch = peer.batch.of(case, first, last)
         prepared = peer.prepare(batch)
-        gc.collect()
         start = time.perf_counter()
         made = peer.run(prepared)
         seconds = time.perf_counter() - start
@@ -177,7 +174,7 @@ def _target(job: str, peer: Peer, ratio: float | None) -> Target | None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Any:
+def _quiet() -> Iterator[None]:
     """Warnings of peers are not ours to show, and stdout is for the tables."""
     with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
         warnings.simplefilter("ignore")

@@ -77,7 +77,8 @@ PEERS = (
         Columns,
         numpy_histograms,
         {"histogram": None},
-        note="no means of bins",
+        note="counts alone, no means of bins",
+        same_job=False,
     ),
     Peer(
         "scikit-learn sigmoid loop",

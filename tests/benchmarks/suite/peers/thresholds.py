@@ -80,7 +80,7 @@ def torchmetrics_exact(inputs: tuple[Any, Any]) -> NDArray[np.float64]:
     )
     found = []
     for precision, recall, thresholds in zip(*curves, strict=True):
-        f1 = 2 * precision * recall / (precision + recall).clamp_min(1e-300)
+        f1 = 2 * precision * recall / (precision + recall).clamp_min(1e-30)
         found.append(thresholds[f1[:-1].argmax()].item())
     return np.array(found)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-_ROUNDING = 1e-9
+_ROUNDING = 1e-6
+"""Some peers compare values in float32: of two that differ by less, either may win."""
 
 Metric = Callable[
     [NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]],
@@ -51,11 +52,12 @@ class SameDecisions:
         return type(self)(*names, *(getattr(self, n) + getattr(other, n) for n in numbers))
 
     def __str__(self) -> str:
-        better = f", higher than ours in {self.better}" if self.better else ""
+        equal = self.of - self.worse - self.better
         worse = f", lower in {self.worse}" if self.worse else ""
+        better = f", higher in {self.better}" if self.better else ""
         return (
-            f"same decisions in {self.same} of {self.of} {self.unit}; mean {self.name} "
-            f"{self.theirs / self.of:.4f}, ours {self.ours / self.of:.4f}{worse}{better}"
+            f"same {self.name} in {equal} of {self.of} {self.unit}{worse}{better}, same decisions "
+            f"in {self.same}; mean {self.theirs / self.of:.4f}, ours {self.ours / self.of:.4f}"
         )
 
 
@@ -103,7 +105,7 @@ class SameLabels:
     @classmethod
     def between(cls, theirs: sparse.csr_array, ours: sparse.csr_array) -> Self:
         """How many rows have the same labels in both."""
-        differing = (theirs.astype(np.int8) != ours.astype(np.int8)).sum(axis=1)
+        differing = abs(theirs.astype(np.int8) - ours.astype(np.int8)).sum(axis=1)
         return cls(len(differing), int((differing == 0).sum()))
 
     def __add__(self, other: Self) -> Self:
@@ -124,7 +126,7 @@ class Differences:
     worse = 0
 
     @classmethod
-    def between(cls, name: str, theirs: NDArray[np.float64], ours: NDArray[np.float64]) -> Self:
+    def between(cls, name: str, theirs: NDArray[Any], ours: NDArray[Any]) -> Self:
         """Absolute differences of the two."""
         return cls(name, theirs.size, float(abs(theirs - ours).sum()))
 
