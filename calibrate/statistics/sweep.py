@@ -43,6 +43,9 @@ _N_CUTS = 16
 _N_STEPS = 3
 """Cuts below the floor at which each class is counted: with three, half as much lies above it."""
 
+_NEAR_CELLS = 1 << 20
+"""Cells between two classes that are looked at again rather than begun anew for."""
+
 _SAMPLED_ROWS = 4096
 _DEVIATIONS = 3.0
 _SPARE_ROOM = 64
@@ -125,12 +128,16 @@ class _Group:
         return self._above(_Floors.none(which, self.n_rows), self._sorted_positives(), metrics)[0]
 
     def _runs(self, which: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
-        """Ranges that hold the classes in `which`: one if a range costs a pass over all rows."""
+        """Ranges that hold the classes in `which`, none begun where it costs more than it spares.
+
+        One, if each costs a pass over all rows.
+        """
         places = np.flatnonzero(which)
         if not self.data.check_in_place():
             yield int(places[0]), int(places[-1]) + 1
             return
-        for run in np.split(places, np.flatnonzero(np.diff(places) > 1) + 1):
+        near = max(1, _NEAR_CELLS // self.n_rows)
+        for run in np.split(places, np.flatnonzero(np.diff(places) > near) + 1):
             yield int(run[0]), int(run[-1]) + 1
 
     def _sorted_positives(self) -> NDArray[np.float32]:
