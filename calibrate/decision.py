@@ -23,6 +23,7 @@ from calibrate.ops import (
     Op,
     RowLabels,
     Threshold,
+    flat,
     fold,
     sigmoid,
 )
@@ -40,6 +41,7 @@ class Decision:
     Attributes
     ----------
     steps : tuple of CalibrationOp
+        A chain is taken apart.
     rule : DecisionOp
     n_classes : int
     class_names : tuple of str, or None
@@ -63,6 +65,7 @@ class Decision:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "steps", flat(self.steps))
         object.__setattr__(self, "provenance", _frozen(dict(self.provenance)))
         object.__setattr__(self, "class_names", as_class_names(self.class_names, self.n_classes))
         for op in (*self.steps, self.rule):
@@ -80,8 +83,7 @@ class Decision:
     @cached_property
     def _folded(self) -> tuple[tuple[CalibrationOp, ...], DecisionOp]:
         """The same decision with as few steps as decide the same, for `decide`."""
-        folded = fold(self.steps, self.rule, self.n_classes)
-        return (self.steps if folded is self.rule else ()), folded
+        return fold(self.steps, self.rule, self.n_classes)
 
     def calibrate(self, logits: Float32) -> Float32:
         """Calibrated logits of checked rows, (n_rows, n_classes), float32."""

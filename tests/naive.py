@@ -220,3 +220,34 @@ def affine(logit, scale, shift):
     """``scale * logit + shift`` in float32, each of the two results rounded."""
     with np.errstate(over="ignore"):
         return np.float32(np.float32(np.float32(logit) * np.float32(scale)) + np.float32(shift))
+
+
+def row_affine(logit, scale, shift, term):
+    """Each operation rounded to float32."""
+    with np.errstate(over="ignore"):
+        return np.float32(affine(logit, scale, shift) + np.float32(term))
+
+
+def row_term(row, by_count, by_largest, by_log_sum):
+    """What a row adds to its logits, in float64."""
+    scored = [float(z) for z in row if z > -math.inf]
+    if not scored:
+        return 0.0
+    largest = max(scored)
+    log_sum = largest + math.log(sum(math.exp(z - largest) for z in scored))
+    count = math.log(0.05 + expected_count(row))
+    return by_count * count + by_largest * largest + by_log_sum * log_sum
+
+
+def piecewise_linear(logit, knots, values, below, above):
+    """The map at one logit, in float64, found knot by knot."""
+    logit, knots, values = float(logit), [float(k) for k in knots], [float(v) for v in values]
+    if logit == -math.inf:
+        return -math.inf
+    if logit < knots[0]:
+        return values[0] + (logit - knots[0]) * below
+    last = max(i for i in range(len(knots)) if knots[i] <= logit)
+    if last == len(knots) - 1:
+        return values[-1] + (logit - knots[-1]) * above
+    share = (logit - knots[last]) / (knots[last + 1] - knots[last])
+    return values[last] + share * (values[last + 1] - values[last])

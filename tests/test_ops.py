@@ -291,7 +291,9 @@ def test_a_step_tells_its_arrays_from_its_numbers():
 
 
 def test_the_closed_set_of_ops_is_named_by_wire_names():
-    assert set(ops.OPS) == {"affine", "threshold", "top_k", "expected_count_top_k"}
+    assert set(ops.OPS) == {
+        "affine", "expected_count_top_k", "piecewise_linear", "row_affine", "threshold", "top_k"
+    }  # fmt: skip
     assert all(op.wire_name == name for name, op in ops.OPS.items())
 
 
@@ -345,9 +347,10 @@ def test_the_folded_threshold_decides_as_the_steps_do_on_every_float_near_the_cu
 ):
     steps = tuple(ops.Affine(scale, shift) for scale, shift in chain)
 
-    folded = ops.fold(steps, ops.Threshold(threshold), 1)
+    kept, folded = ops.fold(steps, ops.Threshold(threshold), 1)
 
     tried = [*around(folded.threshold[0]), *logits, *around(0.0), ops.LOWEST, -ops.LOWEST]
+    assert kept == ()
     by_fold = mask_of(folded.decide(np.array(tried, np.float32)[:, None]), 1)[:, 0]
     assert by_fold.tolist() == one_by_one(chain, threshold, tried)
 
@@ -359,7 +362,7 @@ def test_each_class_is_folded_by_its_own_numbers():
     threshold = rng.normal(size=50).astype(np.float32)
     steps = (ops.Affine(scale[0], shift[0]), ops.Affine(scale[1], shift[1]))
 
-    folded = ops.fold(steps, ops.Threshold(threshold), 50)
+    _, folded = ops.fold(steps, ops.Threshold(threshold), 50)
 
     for c in range(50):
         chain = [(scale[0, c], shift[0, c]), (scale[1, c], shift[1, c])]
@@ -370,7 +373,7 @@ def test_each_class_is_folded_by_its_own_numbers():
 
 
 def test_one_threshold_for_all_classes_is_folded_to_one_for_each():
-    folded = ops.fold((ops.Affine(1.0, [0.0, 1.0, -2.0]),), ops.Threshold(0.5), 3)
+    _, folded = ops.fold((ops.Affine(1.0, [0.0, 1.0, -2.0]),), ops.Threshold(0.5), 3)
 
     assert folded.threshold.tolist() == [0.5, -0.5, 2.5]
 
@@ -378,7 +381,7 @@ def test_one_threshold_for_all_classes_is_folded_to_one_for_each():
 def test_never_and_always_stay_so_when_folded():
     step = ops.Affine(0.5, [1.0, 1.0])
 
-    folded = ops.fold((step,), ops.Threshold([np.inf, -np.inf]), 2)
+    _, folded = ops.fold((step,), ops.Threshold([np.inf, -np.inf]), 2)
 
     cells = np.array([[-ops.LOWEST, ops.LOWEST], [0.0, -np.inf]], np.float32)
     assert folded.threshold.tolist() == [np.inf, ops.LOWEST]
@@ -386,7 +389,7 @@ def test_never_and_always_stay_so_when_folded():
 
 
 def test_a_threshold_that_no_finite_logit_reaches_folds_to_never():
-    folded = ops.fold((ops.Affine(1e-3, 0.0),), ops.Threshold(3e38), 1)
+    _, folded = ops.fold((ops.Affine(1e-3, 0.0),), ops.Threshold(3e38), 1)
 
     assert folded.threshold.tolist() == [np.inf]
 
@@ -394,5 +397,221 @@ def test_a_threshold_that_no_finite_logit_reaches_folds_to_never():
 def test_a_decision_along_the_row_and_one_without_steps_are_not_folded():
     top, cut = ops.TopK(1), ops.Threshold(0.0)
 
-    assert ops.fold((ops.Affine(1.0, 0.0),), top, 2) is top
-    assert ops.fold((), cut, 2) is cut
+    line = ops.Affine(1.0, 0.0)
+    assert ops.fold((line,), top, 2) == ((line,), top)
+    assert ops.fold((), cut, 2) == ((), cut)
+
+
+def test_a_step_that_looks_along_the_row_is_kept_and_what_follows_is_folded():
+    rows = ops.RowAffine(2.0, [0.0, 1.0], by_count=-0.5)
+    bend = ops.PiecewiseLinear([0, 2], [0.0, 1.0], [0.0, 3.0], [1.0], [0.5])
+    steps = (ops.Affine(0.5, 0.25), rows, ops.Affine([1.0, 3.0], -0.5), bend)
+    logits = np.random.default_rng(0).normal(size=(200, 2)).astype(np.float32)
+
+    kept, folded = ops.fold(steps, ops.Threshold([0.5, 1.5]), 2)
+
+    before, after = logits, logits
+    for step in kept:
+        before = step.apply(before)
+    for step in steps:
+        after = step.apply(after)
+    assert kept == steps[:2]
+    decided = mask_of(folded.decide(before), 2)
+    assert (decided == (after >= np.float32([0.5, 1.5]))).all()
+    assert 20 < decided.sum() < 380
+
+
+# chains
+
+
+def test_a_chain_is_its_parts_one_after_the_other():
+    parts = (ops.Affine(2.0, [0.5, 1.0]), ops.RowAffine(1.0, 0.0, by_largest=-1.0))
+    chain = ops.Chain((ops.Chain(parts[:1]), parts[1]))
+    logits = np.array([[0.5, -1.0], [2.0, 3.0]], dtype=np.float32)
+
+    assert ops.flat((chain,)) == parts
+    assert (chain.apply(logits) == parts[1].apply(parts[0].apply(logits))).all()
+    assert chain.n_classes == 2
+    assert chain.same_as(ops.Chain((ops.Chain(parts[:1]), parts[1])))
+    assert not chain.same_as(ops.Chain(parts))
+    assert logits.tolist() == [[0.5, -1.0], [2.0, 3.0]]
+
+
+def test_columns_of_a_chain_are_the_columns_of_its_parts():
+    chain = ops.Chain((ops.Affine([1.0, 2.0], 0.0), ops.Affine(1.0, [3.0, 4.0])))
+
+    assert chain.columns(1, 2).apply(np.ones((1, 1), np.float32)).tolist() == [[6.0]]
+
+
+def test_a_chain_of_nothing_is_a_copy():
+    logits = np.ones((1, 1), np.float32)
+
+    same = ops.Chain(()).apply(logits)
+
+    assert same.tolist() == logits.tolist()
+    assert same is not logits
+    assert ops.Chain(()).n_classes is None
+
+
+# steps that look along the row
+
+coefficients = st.sampled_from([0.0, -1.0, 0.5, 1.75])
+
+
+moderate = st.one_of(st.integers(-40, 40).map(lambda i: i / 4), st.floats(-90, 90, width=32))
+
+
+@LAW
+@given(
+    matrices(st.one_of(moderate, st.just(-np.inf))), scales, shifts,
+    coefficients, coefficients, coefficients,
+)  # fmt: skip
+def test_a_row_step_is_the_sum_of_its_parts(logits, scale, shift, count, largest, log_sum):
+    step = ops.RowAffine(scale, shift, by_count=count, by_largest=largest, by_log_sum=log_sum)
+
+    moved = step.apply(logits)
+
+    for row, got in zip(logits, moved, strict=True):
+        term = naive.row_term(row, count, largest, log_sum)
+        tolerance = 3e-7 * (abs(term) + 1)
+        low, high = (
+            [naive.row_affine(z, scale, shift, np.float32(t)) for z in row]
+            for t in (term - tolerance, term + tolerance)
+        )
+        assert (np.asarray(low) <= got).all()
+        assert (got <= np.asarray(high)).all()
+        assert (np.isneginf(got) >= np.isneginf(row)).all()
+
+
+def test_a_row_term_stays_finite():
+    step = ops.RowAffine(1e3, 0.0, by_largest=1.75)
+
+    moved = step.apply(np.float32([[3e38, -3e38, 1.0]]))
+
+    assert moved[0, :2].tolist() == [np.inf, -np.inf]
+    assert moved[0, 2] == -ops.LOWEST
+
+
+def test_the_log_softmax_is_a_row_step():
+    logits = np.array([[1.0, 2.0, -np.inf], [1000.0, 1000.0, 998.0]], dtype=np.float32)
+
+    softmax = np.exp(ops.RowAffine(1.0, 0.0, by_log_sum=-1.0).apply(logits))
+
+    expected = [[1 / (1 + np.e), np.e / (1 + np.e), 0], [0.4843, 0.4843, 0.0655]]
+    np.testing.assert_allclose(softmax[:1], expected[:1], rtol=1e-5)
+    np.testing.assert_allclose(softmax[1], [1 / (2 + np.exp(-2))] * 2 + [0.063379], rtol=1e-3)
+
+
+def test_a_row_without_scores_keeps_them_so():
+    logits = np.full((1, 3), -np.inf, dtype=np.float32)
+
+    step = ops.RowAffine(1.0, 5.0, by_count=1.0, by_largest=1.0, by_log_sum=1.0)
+
+    assert step.row_terms(logits).tolist() == [0.0]
+    assert step.apply(logits).tolist() == [[-np.inf] * 3]
+
+
+def test_columns_of_a_row_step_take_the_terms_of_whole_rows():
+    logits = np.random.default_rng(5).normal(size=(4, 6)).astype(np.float32)
+    step = ops.RowAffine(np.linspace(1, 2, 6), np.linspace(-1, 1, 6), -0.5, 0.25, 1.5)
+
+    part = step.columns(2, 5).apply_terms(logits[:, 2:5], step.row_terms(logits))
+
+    assert (part == step.apply(logits)[:, 2:5]).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"scale": 0.0, "shift": 0.0}, r"^scale must be positive, got 0\.0$"),
+        ({"scale": 1.0, "shift": np.inf}, r"^shift of a row step must be finite$"),
+        ({"scale": 1.0, "shift": 0.0, "by_count": np.nan}, r"^by_count of a row step must be fi"),
+    ],
+)
+def test_a_row_step_refuses_what_makes_no_sense(options, message):
+    with pytest.raises(ValueError, match=message):
+        ops.RowAffine(**options)
+
+
+# piecewise linear
+
+
+@st.composite
+def bends(draw):
+    n = draw(st.integers(1, 6))
+    knots = np.cumsum(
+        draw(st.lists(st.sampled_from([0.0, 1e-3, 0.5, 3.0]), min_size=n, max_size=n))
+    )
+    rises = draw(st.lists(st.sampled_from([0.0, 1e-6, 0.3, 7.0]), min_size=n, max_size=n))
+    knots = (knots - 2).astype(np.float32)
+    values = (np.cumsum(rises) - 4).astype(np.float32)
+    below, above = draw(st.sampled_from([0.0, 1.0, 0.5])), draw(st.sampled_from([0.0, 1.0]))
+    return knots, values, below, above
+
+
+@LAW
+@given(
+    st.lists(bends(), min_size=1, max_size=3),
+    st.lists(st.one_of(moderate, st.just(-np.inf)), min_size=1, max_size=12),
+)
+def test_a_bend_is_straight_between_its_knots_and_never_falls(maps, logits):
+    n_maps = len(maps)
+    step = ops.PiecewiseLinear(
+        np.cumsum([0, *(len(m[0]) for m in maps)]),
+        np.concatenate([m[0] for m in maps]),
+        np.concatenate([m[1] for m in maps]),
+        [m[2] for m in maps],
+        [m[3] for m in maps],
+    )
+    tried = np.sort(np.float32([*logits, *(k for m in maps for k in m[0])]))
+    rows = np.repeat(tried[:, None], n_maps, axis=1)
+
+    mapped, exact = step.apply(rows), step.apply_float64(rows.astype(np.float64))
+
+    assert (mapped[1:] >= mapped[:-1]).all()
+    for c, (knots, values, below, above) in enumerate(maps):
+        expected = [naive.piecewise_linear(z, knots, values, below, above) for z in tried]
+        np.testing.assert_allclose(exact[:, c], expected, rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(mapped[:, c], expected, rtol=2e-6, atol=2e-6)
+        assert (step.columns(c, c + 1).apply(rows[:, [c]]) == mapped[:, [c]]).all()
+
+
+def test_where_two_knots_are_equal_the_map_jumps_and_the_second_value_holds():
+    jump = ops.PiecewiseLinear([0, 2], [1.0, 1.0], [-1.0, 2.0], [0.0], [0.0])
+
+    below = np.nextafter(np.float32(1), np.float32(0))
+
+    assert jump.apply(np.float32([[-9.0, below, 1.0, 9.0]])).tolist() == [[-1.0, -1.0, 2.0, 2.0]]
+
+
+def test_a_bend_leaves_a_cell_without_a_score_and_overflow_alone():
+    flat_ends = ops.PiecewiseLinear([0, 2], [0.0, 1.0], [0.0, 1.0], [0.0], [0.0])
+    steep_ends = ops.PiecewiseLinear([0, 1], [0.0], [0.0], [9.0], [9.0])
+    cells = np.array([[-np.inf, np.inf, 3e38, -3e38]], np.float32)
+
+    assert flat_ends.apply(cells).tolist() == [[-np.inf, 1.0, 1.0, 0.0]]
+    assert steep_ends.apply(cells)[0, [0, 1]].tolist() == [-np.inf, np.inf]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        (([0, 2], [0.0, -1.0], [0.0, 1.0], [1.0], [1.0]), "knots must not fall within a map"),
+        (([0, 2], [0.0, 1.0], [0.0, -1.0], [1.0], [1.0]), "values must not fall within a map"),
+        (([0, 1], [0.0, 1.0], [0.0, 1.0], [1.0], [1.0]), "indptr must lead from 0 to the 2 knots"),
+        (([0, 0, 2], [0.0, 1.0], [0.0, 1.0], [1, 1], [1, 1]), "indptr must lead from 0 to the 2"),
+        (([0, 2], [0.0, 1.0], [0.0], [1.0], [1.0]), "there must be 2 values and 1 slopes"),
+        (([0, 2], [0.0, 1.0], [0.0, 1.0], [1.0], [-1.0]), "slopes must be at least 0"),
+        (([0, 1], [np.nan], [0.0], [1.0], [1.0]), "knots of a piecewise linear step must be a fin"),
+    ],
+)
+def test_a_bend_refuses_what_is_no_rising_map(arrays, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        ops.PiecewiseLinear(*arrays)
+
+
+def test_maps_of_classes_may_begin_lower_than_the_former_ended():
+    step = ops.PiecewiseLinear([0, 1, 2], [5.0, -5.0], [3.0, -3.0], [1.0, 1.0], [1.0, 1.0])
+
+    assert step.n_classes == 2
+    assert step.apply(np.zeros((1, 2), np.float32)).tolist() == [[-2.0, 2.0]]

@@ -4,7 +4,14 @@ Behind it every block of logits is the library's own float32 copy, finite but fo
 carry no score (``-inf``), and labels are the rows of a CSR matrix.
 """
 
-from calibrate.data.dataset import Block, ClassStrip, LabelledLogits, Piece, labelled_logits
+from calibrate.data.dataset import (
+    Block,
+    ClassStrip,
+    LabelledLogits,
+    Piece,
+    labelled_logits,
+    stepped,
+)
 from calibrate.data.labels import Labels, as_labels
 from calibrate.data.logits import LogitSource, as_logits
 from calibrate.data.names import as_class_names
@@ -20,4 +27,5 @@ __all__ = [
     "as_labels",
     "as_logits",
     "labelled_logits",
+    "stepped",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeVar
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from calibrate import threads
 from calibrate.data.labels import Labels, as_labels
 from calibrate.data.logits import LogitSource, NanPolicy, as_logits
-from calibrate.ops import CalibrationOp
+from calibrate.ops import CalibrationOp, ElementwiseOp, Float32, RowOp, flat
 
 Result = TypeVar("Result")
 
@@ -94,6 +94,37 @@ class ClassStrip:
 
 
 @dataclass(frozen=True, eq=False)
+class KnownTerms:
+    """A step that looks along the rows, with the number of each row known.
+
+    So it can be applied to some of the classes alone.
+
+    Attributes
+    ----------
+    step : RowOp
+    terms : float32, (n_rows,)
+    """
+
+    step: RowOp
+    terms: Float32
+
+    def apply(self, scores: Float32, start: int) -> Float32:
+        """Scores of the rows from `start` on after the step."""
+        return self.step.apply_terms(scores, self.terms[start : start + len(scores)])
+
+    def columns(self, start: int, stop: int) -> KnownTerms:
+        """The same step for the classes ``start:stop`` alone."""
+        return KnownTerms(self.step.columns(start, stop), self.terms)
+
+
+def stepped(steps: Sequence[ElementwiseOp | KnownTerms], scores: Float32, start: int) -> Float32:
+    """Scores of the rows from `start` on after all steps."""
+    for step in steps:
+        scores = step.apply(scores, start) if isinstance(step, KnownTerms) else step.apply(scores)
+    return scores
+
+
+@dataclass(frozen=True, eq=False)
 class LabelledLogits:
     """What every fit is given: a source of logits, labels of the same shape, steps so far.
 
@@ -101,13 +132,13 @@ class LabelledLogits:
     ----------
     source : LogitSource
     labels : Labels
-    steps : tuple of CalibrationOp
+    steps : tuple of ElementwiseOp or KnownTerms
         Applied to each block as it is read.
     """
 
     source: LogitSource
     labels: Labels
-    steps: tuple[CalibrationOp, ...] = ()
+    steps: tuple[ElementwiseOp | KnownTerms, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -120,18 +151,34 @@ class LabelledLogits:
         return self.source.class_names
 
     def after(self, step: CalibrationOp) -> LabelledLogits:
-        """The same rows with one more step applied as they are read."""
-        return replace(self, steps=(*self.steps, step))
+        """The same rows with one more step applied as they are read.
+
+        A step that looks along the rows goes over them now, for the number of each.
+        """
+        rows = self
+        for part in flat((step,)):
+            if isinstance(part, RowOp):
+                rows = replace(rows, steps=(*rows.steps, KnownTerms(part, rows.row_terms(part))))
+            elif isinstance(part, ElementwiseOp):
+                rows = replace(rows, steps=(*rows.steps, part))
+        return rows
+
+    def row_terms(self, step: RowOp) -> Float32:
+        """The number that each row decides for `step`, float32, (n_rows,)."""
+        return np.concatenate(list(self.each_block(lambda block: step.row_terms(block.scores))))
 
     def take(self, rows: NDArray[np.int64]) -> LabelledLogits:
         """Some rows, given in increasing order; nothing is read yet."""
-        return LabelledLogits(self.source.take(rows), self.labels.take(rows), self.steps)
+        steps = (
+            replace(step, terms=step.terms[rows]) if isinstance(step, KnownTerms) else step
+            for step in self.steps
+        )
+        return LabelledLogits(self.source.take(rows), self.labels.take(rows), tuple(steps))
 
     def blocks(self) -> Iterator[Block]:
         """All rows, in blocks."""
         for start, scores in self.source.blocks():
-            for step in self.steps:
-                scores = step.apply(scores)
+            scores = stepped(self.steps, scores, start)
             yield Block(start, scores, *self.labels.rows(start, start + len(scores)))
 
     def check_in_place(self) -> bool:
@@ -148,8 +195,7 @@ class LabelledLogits:
         """
 
         def on_block(start: int, scores: NDArray[np.float32]) -> Result:
-            for step in self.steps:
-                scores = step.apply(scores)
+            scores = stepped(self.steps, scores, start)
             scores.flags.writeable = False
             return work(Block(start, scores, *self.labels.rows(start, start + len(scores))))
 
@@ -173,9 +219,7 @@ class LabelledLogits:
         height = max(1, PIECE_CELLS // (last - first))
         for start in range(0, self.shape[0], height):
             stop = min(start + height, self.shape[0])
-            scores = self.source.read(start, stop, slice(first, last))
-            for step in steps:
-                scores = step.apply(scores)
+            scores = stepped(steps, self.source.read(start, stop, slice(first, last)), start)
             scores.flags.writeable = False
             yield Piece(start, scores, 0, *self.labels.rows(start, stop))
 
@@ -194,7 +238,7 @@ class LabelledLogits:
         self.source.warn_of_probabilities()
 
     def _fill_strip(
-        self, scores: NDArray[np.float32], columns: slice, steps: list[CalibrationOp]
+        self, scores: Float32, columns: slice, steps: Sequence[ElementwiseOp | KnownTerms]
     ) -> None:
         """Read all rows of some classes and lay them down transposed, block by block."""
         height = max(1, TRANSPOSED_CELLS // len(scores))
@@ -203,10 +247,7 @@ class LabelledLogits:
         def fill(first: int, last: int) -> None:
             for row in starts[first:last]:
                 end = min(row + height, self.shape[0])
-                block = self.source.read(row, end, columns)
-                for step in steps:
-                    block = step.apply(block)
-                scores[:, row:end] = block.T
+                scores[:, row:end] = stepped(steps, self.source.read(row, end, columns), row).T
 
         if self.source.sequential:
             fill(0, len(starts))

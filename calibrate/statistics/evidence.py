@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from calibrate.data import LabelledLogits
 from calibrate.metrics import Metric
-from calibrate.ops import CalibrationOp
+from calibrate.ops import CalibrationOp, ElementwiseOp, flat
 from calibrate.statistics.curves import BestCuts, curves_at_bins
 from calibrate.statistics.histogram import ScoreHistogram
 from calibrate.statistics.sweep import best_cuts
@@ -35,11 +35,25 @@ class Evidence:
         self._histogram = histogram
 
     def after(self, step: CalibrationOp) -> Evidence:
-        """The same evidence with one more step applied."""
-        return Evidence(
-            None if self._rows is None else self._rows.after(step),
-            None if self._histogram is None else self._histogram.after(step),
-        )
+        """The same evidence with one more step applied.
+
+        A step that looks along the rows moves each of them by its own number: the histogram is
+        counted anew.
+
+        Raises
+        ------
+        TypeError
+            If such a step comes and there is only a histogram.
+        """
+        parts = flat((step,))
+        histogram = self._histogram
+        if not all(isinstance(part, ElementwiseOp) for part in parts):
+            rows = self.rows.after(step)
+            return Evidence(rows)
+        for part in parts:
+            if histogram is not None and isinstance(part, ElementwiseOp):
+                histogram = histogram.after(part)
+        return Evidence(None if self._rows is None else self._rows.after(step), histogram)
 
     @property
     def n_classes(self) -> int:

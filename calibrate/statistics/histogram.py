@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibrate import threads
-from calibrate.data import Block, LabelledLogits
+from calibrate.data import Block, LabelledLogits, stepped
 from calibrate.kernels.histogram import MOST_FRACTION_BITS, count_scores
-from calibrate.ops import CalibrationOp
+from calibrate.ops import ElementwiseOp
 
 N_BINS = 512
 """Logistic fits on the means of 512 bins stay within 0.011 standard errors of the exact fit."""
@@ -90,9 +90,7 @@ class Grid:
             parts = []
             for start in starts:
                 part = data.source.read(start, start + rows, slice(first, last))
-                for step in steps:
-                    part = step.apply(part)
-                parts.append(part)
+                parts.append(stepped(steps, part, start))
             low[first:last], high[first:last] = _span(np.concatenate(parts))
 
         if data.source.sequential:
@@ -140,7 +138,7 @@ class ScoreHistogram:
         Sum of the places of the scores within their bin, in whole steps of
         ``2**-grid.fraction_bits`` of its width.
     n_rows : int
-    steps : tuple of CalibrationOp
+    steps : tuple of ElementwiseOp
         Applied to the bin means; the counts stay as they are.
 
     Examples
@@ -158,7 +156,7 @@ class ScoreHistogram:
     positives: NDArray[np.int64]
     offsets: NDArray[np.int64]
     n_rows: int
-    steps: tuple[CalibrationOp, ...] = ()
+    steps: tuple[ElementwiseOp, ...] = ()
 
     @classmethod
     def empty(cls, grid: Grid) -> ScoreHistogram:
@@ -208,7 +206,7 @@ class ScoreHistogram:
             n_rows=self.n_rows + other.n_rows,
         )
 
-    def after(self, step: CalibrationOp) -> ScoreHistogram:
+    def after(self, step: ElementwiseOp) -> ScoreHistogram:
         """The same counts with one more step applied to the bin means."""
         return replace(self, steps=(*self.steps, step))
 

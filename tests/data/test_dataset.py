@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from calibrate.data import as_logits, labelled_logits
-from calibrate.ops import Affine
+from calibrate.ops import Affine, Chain, RowAffine
+from calibrate.statistics import ScoreHistogram
 
 
 def example(n_rows: int = 11, n_classes: int = 5):
@@ -181,3 +182,52 @@ def test_a_compressed_file_and_shards_of_it_are_read_in_order(tmp_path):
     assert as_logits(str(tmp_path / "part*.npz")).sequential
     assert not as_logits(tmp_path / "logits.npy").sequential
     assert labelled_logits(tmp_path / "part1.npz", labels).take(np.array([1, 3])).source.sequential
+
+
+# steps that look along the row
+
+
+def with_row_step(n_rows=50, n_classes=9):
+    rng = np.random.default_rng(4)
+    logits = rng.normal(size=(n_rows, n_classes)).astype(np.float32)
+    labels = rng.random(logits.shape) < 0.3
+    steps = (
+        Affine(np.linspace(0.5, 2, n_classes), 0.25),
+        RowAffine(np.linspace(1, 2, n_classes), 0.0, by_count=-0.75, by_largest=0.5),
+        Affine(1.5, np.linspace(-1, 1, n_classes)),
+    )
+    rows, expected = labelled_logits(logits, labels), logits
+    for step in steps:
+        expected = step.apply(expected)
+    return rows.after(Chain(steps)), expected
+
+
+def test_every_way_over_the_rows_sees_the_terms_of_whole_rows(monkeypatch):
+    monkeypatch.setattr("calibrate.data.logits.BLOCK_CELLS", 70)
+    monkeypatch.setattr("calibrate.data.logits.LOOK_CELLS", 30)
+    monkeypatch.setattr("calibrate.data.dataset.STRIP_CELLS", 1)
+    monkeypatch.setattr("calibrate.data.dataset._FEWEST_CLASSES", 4)
+    monkeypatch.setattr("calibrate.data.dataset.PIECE_CELLS", 20)
+
+    rows, expected = with_row_step()
+
+    by_blocks = np.concatenate([block.scores for block in rows.blocks()])
+    on_threads = np.concatenate(list(rows.each_block(lambda block: block.scores)))
+    in_passes = np.concatenate([block.scores for block in rows.passes()])
+    in_pieces = np.concatenate([piece.scores for piece in rows.pieces(2, 6)])
+    in_strips = np.concatenate([strip.scores for strip in rows.strips()])
+    for found in (by_blocks, on_threads, in_passes, in_strips.T):
+        assert np.array_equal(found, expected)
+    assert np.array_equal(in_pieces, expected[:, 2:6])
+
+
+def test_rows_taken_keep_their_terms():
+    rows, expected = with_row_step()
+    chosen = np.array([0, 7, 8, 31, 49])
+
+    taken = rows.take(chosen)
+
+    found = np.concatenate([block.scores for block in taken.blocks()])
+    assert np.array_equal(found, expected[chosen])
+    histogram, whole = ScoreHistogram.of(taken), ScoreHistogram.of(rows)
+    assert (histogram.n_rows, whole.n_rows) == (5, 50)

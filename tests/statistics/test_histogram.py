@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from calibrate import ops
 from calibrate.data import labelled_logits, logits
-from calibrate.statistics import Grid, ScoreHistogram, histogram
+from calibrate.statistics import Evidence, Grid, ScoreHistogram, histogram
 
 LAW = settings(derandomize=True, deadline=None, max_examples=100)
 pytestmark = pytest.mark.filterwarnings("ignore:all logits lie in")
@@ -380,3 +380,25 @@ def test_more_equal_scores_than_a_word_of_the_table_holds_are_counted():
     assert found.counts[:, 2].tolist() == [40_000, 40_000]
     assert found.positives[:, 2].tolist() == [40_000, 20_000]
     assert found.scores[:, 2] == pytest.approx(1.25, abs=2.0**-19)
+
+
+def test_evidence_counts_anew_after_a_step_that_looks_along_the_row():
+    rng = np.random.default_rng(8)
+    logits = rng.normal(size=(400, 5)).astype(np.float32)
+    step = ops.RowAffine(1.5, np.linspace(-1, 1, 5), by_count=-1.0)
+    evidence = Evidence(labelled_logits(logits, rng.random((400, 5)) < 0.4))
+    evidence.build_histogram()
+
+    moved = evidence.after(ops.Chain((ops.Affine(2.0, 0.5), step))).histogram
+
+    expected = step.apply(ops.Affine(2.0, 0.5).apply(logits))
+    means = (moved.counts * moved.scores).sum(axis=1) / 400
+    np.testing.assert_allclose(means, expected.mean(axis=0, dtype=np.float64), rtol=1e-5)
+    assert (moved.positives.sum(axis=1) == evidence.positives).all()
+
+
+def test_a_histogram_alone_cannot_take_a_step_that_looks_along_the_row():
+    histogram = ScoreHistogram.of(labelled_logits(np.eye(3, dtype=np.float32), np.eye(3)))
+
+    with pytest.raises(TypeError, match="fitted from rows of logits, got a histogram"):
+        Evidence(histogram=histogram).after(ops.RowAffine(1.0, 0.0, by_count=1.0))

@@ -1,0 +1,72 @@
+"""The waist: the frozen steps that a fitted decision is made of. Imports numpy only.
+
+A *calibration op* turns logits into logits: an *elementwise* one each cell by itself, never falling
+within a class; a *row* one with a number that the whole row decides. A *decision op* turns logits
+into labels. Every target (numpy, the rule file, later torch and ONNX) knows these ops and nothing
+else, so that methods and targets multiply without meeting.
+
+All arrays of logits here are float32, shape (n_rows, n_classes); ``-inf`` marks a cell that has no
+score and is never predicted. Arguments are trusted: ``calibrate.data`` has checked them.
+"""
+
+from __future__ import annotations
+
+from calibrate.ops.affine import Affine
+from calibrate.ops.base import (
+    LOWEST,
+    CalibrationOp,
+    Chain,
+    DecisionOp,
+    ElementwiseOp,
+    Float32,
+    Op,
+    RowLabels,
+    RowOp,
+    flat,
+)
+from calibrate.ops.decisions import (
+    ExpectedCountTopK,
+    HighestOp,
+    Threshold,
+    TopK,
+    check_count_bounds,
+)
+from calibrate.ops.folding import fold, from_ordinal, ordinal
+from calibrate.ops.piecewise_linear import PiecewiseLinear
+from calibrate.ops.row_affine import RowAffine
+from calibrate.ops.rows import expected_counts, labels_from_mask, sigmoid, top_mask
+
+__all__ = [
+    "LOWEST",
+    "OPS",
+    "Affine",
+    "CalibrationOp",
+    "Chain",
+    "DecisionOp",
+    "ElementwiseOp",
+    "ExpectedCountTopK",
+    "Float32",
+    "HighestOp",
+    "Op",
+    "PiecewiseLinear",
+    "RowAffine",
+    "RowLabels",
+    "RowOp",
+    "Threshold",
+    "TopK",
+    "check_count_bounds",
+    "expected_counts",
+    "flat",
+    "fold",
+    "from_ordinal",
+    "labels_from_mask",
+    "ordinal",
+    "sigmoid",
+    "top_mask",
+]
+
+OPS: dict[str, type[Op]] = {
+    op.wire_name: op
+    for op in (Affine, RowAffine, PiecewiseLinear, Threshold, TopK, ExpectedCountTopK)
+}
+"""The closed set: a rule file that names anything else is refused."""
