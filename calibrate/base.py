@@ -48,12 +48,25 @@ class Finding:
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
 
+class Report(ABC):
+    """What a fit learned beside its op, for people and for files."""
+
+    @abstractmethod
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+
+    @abstractmethod
+    def sentences(self) -> list[str]:
+        """The same in words, without full stops."""
+
+
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """What ``_fit`` returns: the op, and what should be known about it."""
+    """What ``_fit`` returns: the op, what went wrong, and what else the fit learned."""
 
     op: Op
     findings: tuple[Finding, ...] = ()
+    report: Report | None = None
 
 
 def find(
@@ -77,6 +90,7 @@ class _Step(BaseEstimator, ABC):  # type: ignore[misc]
     registry: ClassVar[dict[str, type[Any]]]
     op_: Op
     findings_: tuple[Finding, ...]
+    report_: Report
 
     @abstractmethod
     def _fit(self, evidence: Evidence) -> Fitted:
@@ -128,6 +142,8 @@ class _Step(BaseEstimator, ABC):  # type: ignore[misc]
         """Fit to evidence that is already checked."""
         fitted = self._fit(evidence)
         self.op_, self.findings_ = fitted.op, fitted.findings
+        if fitted.report is not None:
+            self.report_ = fitted.report
         for finding in fitted.findings:
             warnings.warn(f"{type(self).__name__}: {finding.message}", FitWarning, stacklevel=3)
         return self

@@ -148,12 +148,15 @@ class Pipeline(BaseEstimator):  # type: ignore[misc]
 
 
 def _describe(step: Calibrator | DecisionRule) -> dict[str, Any]:
-    """Name, options and findings of a fitted step, as plain JSON values."""
-    return {
+    """Name, options, findings and report of a fitted step, as plain JSON values."""
+    described = {
         "step": type(step).__name__,
         "options": {name: _plain(value) for name, value in step.get_params(deep=False).items()},
         "findings": [finding.as_dict() for finding in step.findings_],
     }
+    if hasattr(step, "report_"):
+        described["report"] = {**step.report_.as_dict(), "in_words": step.report_.sentences()}
+    return described
 
 
 def _plain(value: Any) -> Any:

@@ -19,6 +19,7 @@ ROOMS = [
     {"data"},
     {"decision", "statistics"},
     {"base", "logistic"},
+    {"hierarchy"},
     {"calibrators", "rules", "evaluation"},
     {"pipeline"},
     {"comparison", "compilation", "demo"},

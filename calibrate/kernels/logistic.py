@@ -213,3 +213,29 @@ def fit_intercepts(
             rate = min(max(t[c].sum() / total, 1e-12), 1.0 - 1e-12)
             start = np.log(rate / (1.0 - rate)) - slope * (n[c] * x[c]).sum() / total
             _, intercept[c], _ = _newton(x[c], n[c], t[c], slope, start, False, True)
+
+
+@kernel
+def sums_on_lines(
+    x: NDArray[np.float64],
+    n: NDArray[np.float64],
+    t: NDArray[np.float64],
+    slope: NDArray[np.float64],
+    intercept: NDArray[np.float64],
+    first: int,
+    last: int,
+    sums: NDArray[np.float64],
+) -> None:
+    """Loss of given lines and its derivatives, for the classes ``first:last``.
+
+    Parameters
+    ----------
+    slope, intercept : float64, (n_classes,)
+    sums : float64, (n_classes, 6)
+        Filled with the value, its derivatives in slope (1) and intercept (0), and the second ones
+        in (1, 1), (1, 0), (0, 0).
+    """
+    for c in range(first, last):
+        value, g1, g0, h11, h10, h00 = _evaluate(x[c], n[c], t[c], slope[c], intercept[c])
+        sums[c, 0], sums[c, 1], sums[c, 2] = value, g1, g0
+        sums[c, 3], sums[c, 4], sums[c, 5] = h11, h10, h00

@@ -94,6 +94,11 @@ class Evidence:
         self._histogram = self.histogram
 
     @property
+    def has_rows(self) -> bool:
+        """Whether there are rows, not a histogram alone."""
+        return self._rows is not None
+
+    @property
     def rows(self) -> LabelledLogits:
         """The rows themselves.
 
