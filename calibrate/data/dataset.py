@@ -175,6 +175,14 @@ class LabelledLogits:
         )
         return LabelledLogits(self.source.take(rows), self.labels.take(rows), tuple(steps))
 
+    def thinned(self, n_rows: int) -> LabelledLogits:
+        """About `n_rows` rows, evenly spaced, read into memory once; all of them if no more."""
+        if self.shape[0] <= n_rows:
+            return self
+        chosen = np.unique(np.linspace(0, self.shape[0] - 1, n_rows).astype(np.int64))
+        some = self.take(chosen)
+        return replace(some, source=some.source.held())
+
     def blocks(self) -> Iterator[Block]:
         """All rows, in blocks."""
         for start, scores in self.source.blocks():

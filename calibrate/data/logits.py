@@ -26,6 +26,9 @@ BLOCK_CELLS = 1 << 21
 LOOK_CELLS = 1 << 19
 """Cells in a block that is only looked at, by one thread: 2 MiB of float32."""
 
+_SPARSE = 4
+"""Where this many rows lie to each that is wanted, they are read one by one."""
+
 _BATCH = 64
 """Blocks whose results may wait to be taken."""
 
@@ -221,6 +224,15 @@ class LogitSource:
             raise ValueError(f"rows must be increasing numbers from 0 to {self.shape[0] - 1}")
         return _SomeRows(self, rows)
 
+    def held(self) -> LogitSource:
+        """The same rows, read once into memory."""
+        matrix = np.empty(self.shape, dtype=np.float32)
+        for start, block in self.blocks():
+            matrix[start : start + len(block)] = block
+        source = LogitSource(matrix, self.class_names, "negative", False)
+        source._warned = True  # whoever read the container has been told
+        return source
+
     def _check(self, block: NDArray[np.float32], start: int, columns: slice) -> None:
         if block.size == 0:
             return
@@ -283,7 +295,7 @@ class LogitSource:
 
 
 class _SomeRows(LogitSource):
-    """Some rows of a source: reads what lies between them too, and passes it over."""
+    """Some rows of a source: reads what lies between them too, unless it is much."""
 
     def __init__(self, source: LogitSource, rows: NDArray[np.int64]) -> None:
         self.shape = (len(rows), source.shape[1])
@@ -308,6 +320,8 @@ class _SomeRows(LogitSource):
         if len(rows) == 0:
             return self._source.read(0, 0, columns)
         first, last = int(rows[0]), int(rows[-1]) + 1
+        if last - first > _SPARSE * len(rows) and not self.sequential:
+            return np.concatenate([self._source.read(int(r), int(r) + 1, columns) for r in rows])
         block = self._source.read(first, last, columns)
         return block if len(rows) == len(block) else block[rows - first]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from calibrate.base import Finding, Fitted, Report, find
 from calibrate.hierarchy.classes import ShrunkLines, shrunk_lines
 from calibrate.hierarchy.curve import Curve, pooled_curve
 from calibrate.hierarchy.pooled import PooledMap, pooled_map
-from calibrate.hierarchy.rows import RowLayer, fit_row_layer
+from calibrate.hierarchy.rows import RowLayer, fit_row_layer, rows_enough
 from calibrate.ops import Affine, CalibrationOp, Chain, RowAffine
 from calibrate.statistics import Evidence, ScoreHistogram
 
@@ -125,18 +126,6 @@ def _in_words(layer: RowLayer) -> str:
     )
 
 
-@dataclass
-class _Steps:
-    """Steps so far, and the evidence after them."""
-
-    evidence: Evidence
-    ops: list[CalibrationOp] = field(default_factory=list)
-
-    def add(self, op: CalibrationOp) -> None:
-        self.evidence = self.evidence.after(op)
-        self.ops.append(op)
-
-
 def fit_layers(
     evidence: Evidence, *, log_weight: NDArray[np.float64] | None, row_layer: bool | None
 ) -> Fitted:
@@ -149,12 +138,20 @@ def fit_layers(
         Logarithms of the training's weights.
     row_layer : bool or None
         None decides by whether it helps.
+
+    Notes
+    -----
+    What all cells share, the map and the row layer, is found from some of the rows where there are
+    very many; if the layer is off the map is fitted to all of them.
     """
-    steps = _Steps(evidence)
-    pooled = pooled_map(evidence.histogram, log_weight)
-    steps.add(pooled.op)
-    tried = _add_row_layers(steps, row_layer)
-    return _with_classes(steps, pooled, tried, _of_map(pooled, log_weight))
+    look = row_layer is not False and (bool(row_layer) or evidence.has_rows)
+    some = evidence.thinned(rows_enough(evidence.n_classes)) if look else evidence
+    pooled = pooled_map(some.histogram, log_weight)
+    tried = _row_layers(some.after(pooled.op), row_layer) if look else []
+    if some is not evidence and not any(layer.on for layer in tried):
+        pooled = pooled_map(evidence.histogram, log_weight)
+    ops = [pooled.op, *(layer.op for layer in tried if layer.on)]
+    return _with_classes(evidence, ops, pooled, tried, _of_map(pooled, log_weight))
 
 
 def fit_softmax_layers(evidence: Evidence, *, row_layer: bool | None) -> Fitted:
@@ -174,7 +171,8 @@ def fit_softmax_layers(evidence: Evidence, *, row_layer: bool | None) -> Fitted:
     in the logit and two numbers of its row.
     """
     log_softmax = RowAffine(np.array(1.0, np.float32), np.array(0.0, np.float32), by_log_sum=-1.0)
-    normed = evidence.after(log_softmax)
+    some = evidence.thinned(rows_enough(evidence.n_classes))
+    normed = some.after(log_softmax)
     pooled = pooled_map(normed.histogram)
     tried = []
     line = [pooled.intercept, pooled.slope, 0.0]
@@ -186,64 +184,55 @@ def fit_softmax_layers(evidence: Evidence, *, row_layer: bool | None) -> Fitted:
     # max log s = max z - log sum exp z
     line = [line[0], line[1], -line[1] - line[2], line[2]]
     if row_layer is not False:
-        layer = fit_row_layer(evidence.rows, ("by_log_sum", "by_largest"), base=line)
+        layer = fit_row_layer(some.rows, ("by_log_sum", "by_largest"), base=line)
         tried.append(layer)
         if layer.on:
             line = [layer.intercept, layer.slope, *layer.coefficients]
-    steps = _Steps(evidence)
-    steps.add(
-        RowAffine(
-            np.array(line[1], np.float32),
-            np.array(line[0], np.float32),
-            by_log_sum=line[2],
-            by_largest=line[3],
-        )
+    first = RowAffine(
+        np.array(line[1], np.float32),
+        np.array(line[0], np.float32),
+        by_log_sum=line[2],
+        by_largest=line[3],
     )
-    tried += _add_row_layers(steps, row_layer)
-    return _with_classes(steps, pooled, tried)
+    counted = [] if row_layer is False else _row_layers(some.after(first), row_layer)
+    ops = [first, *(layer.op for layer in counted if layer.on)]
+    return _with_classes(evidence, ops, pooled, [*tried, *counted])
+
+
+def _row_layers(evidence: Evidence, row_layer: bool | None) -> list[RowLayer]:
+    """Row layers as long as they help, each on what the former leaves; all that were tried."""
+    tried: list[RowLayer] = []
+    while len(tried) < _MOST_ROW_LAYERS and (not tried or tried[-1].on):
+        if tried:
+            evidence = evidence.after(tried[-1].op)
+        gated = bool(tried) or not row_layer
+        tried.append(fit_row_layer(evidence.rows, ("by_count",), gated=gated))
+    return tried
 
 
 def _with_classes(
-    steps: _Steps,
+    evidence: Evidence,
+    before: Sequence[CalibrationOp],
     pooled: PooledMap,
     tried: list[RowLayer],
     findings: tuple[Finding, ...] = (),
 ) -> Fitted:
     """The layers that follow, and everything put together."""
-    histogram = steps.evidence.histogram
-    lines, curve = None, None
+    ops = list(before)
+    histogram = evidence.after(Chain(tuple(ops))).histogram
+    report = LayersReport(pooled, tuple(tried), None, None)
     if histogram.n_classes > 1 and histogram.n_rows > 1:
         lines = shrunk_lines(histogram)
+        slope, intercept = lines.slope, lines.intercept
+        if isinstance(ops[-1], Affine):
+            # two straight lines are one
+            ops.pop()
+            slope, intercept = slope * pooled.slope, intercept + slope * pooled.shift
+        ops.append(Affine(slope.astype(np.float32), intercept.astype(np.float32)))
         curve = pooled_curve(histogram, lines)
-        _add_lines(steps, pooled, lines)
-    if curve is not None:
-        steps.add(curve.op)
-    report = LayersReport(pooled, tuple(tried), lines, curve)
-    return Fitted(Chain(tuple(steps.ops)), (*_of_classes(histogram), *findings), report)
-
-
-def _add_row_layers(steps: _Steps, row_layer: bool | None) -> list[RowLayer]:
-    """Row layers as long as they help, each on what the former leaves; all that were tried."""
-    tried: list[RowLayer] = []
-    if row_layer is False or not (row_layer or steps.evidence.has_rows):
-        return tried
-    for place in range(_MOST_ROW_LAYERS):
-        gated = not (row_layer and place == 0)
-        layer = fit_row_layer(steps.evidence.rows, ("by_count",), gated=gated)
-        tried.append(layer)
-        if not layer.on:
-            break
-        steps.add(layer.op)
-    return tried
-
-
-def _add_lines(steps: _Steps, pooled: PooledMap, lines: ShrunkLines) -> None:
-    slope, intercept = lines.slope, lines.intercept
-    if isinstance(steps.ops[-1], Affine):
-        # two straight lines are one
-        steps.ops.pop()
-        slope, intercept = slope * pooled.slope, intercept + slope * pooled.shift
-    steps.add(Affine(slope.astype(np.float32), intercept.astype(np.float32)))
+        ops += [] if curve is None else [curve.op]
+        report = LayersReport(pooled, tuple(tried), lines, curve)
+    return Fitted(Chain(tuple(ops)), (*_of_classes(histogram), *findings), report)
 
 
 def _of_classes(histogram: ScoreHistogram) -> tuple[Finding, ...]:

@@ -21,11 +21,10 @@ Term = Literal["by_count", "by_largest", "by_log_sum"]
 N_FOLDS = 5
 """Folds of rows for the gate."""
 
-MOST_ROWS = 1 << 14
-"""Rows that are looked at; more are thinned evenly."""
-
-MOST_CELLS = 1 << 19
+MOST_CELLS = 1 << 18
 """Positives, and negatives, that are drawn, about."""
+
+_FEWEST_ROWS, _MOST_LOOKED = 1 << 12, 1 << 25
 
 _STANDARD_ERRORS = 2.0
 _EDGES = np.arange(-10.0, 2.0, dtype=np.float32)
@@ -82,6 +81,11 @@ class _Cells:
     fold: NDArray[np.uint8]
 
 
+def rows_enough(n_classes: int) -> int:
+    """Rows that tell enough about a row layer: 4,096, or more if they have few cells."""
+    return max(_FEWEST_ROWS, _MOST_LOOKED // n_classes)
+
+
 def fit_row_layer(
     rows: LabelledLogits,
     terms: Sequence[Term],
@@ -103,11 +107,10 @@ def fit_row_layer(
 
     Notes
     -----
-    At most 16,384 rows, evenly spaced, are looked at. All of their positives, or about half a
-    million of them, are drawn, and as many negatives, the likelier ones more often; each counts for
-    the cells it stands for. What is drawn depends on the scores alone, not on the order of rows or
-    classes. The gain is cross-validated over 5 folds of rows, and its error is that of the mean
-    over rows: the cells of a row are far from independent.
+    All positives, or about 262,144 of them, are drawn, and as many negatives, the likelier ones
+    more often; each counts for the cells it stands for. What is drawn depends on the scores alone,
+    not on the order of rows or classes. The gain is cross-validated over 5 folds of rows, and its
+    error is that of the mean over rows: the cells of a row are far from independent.
 
     References
     ----------
@@ -115,9 +118,6 @@ def fit_row_layer(
     on errors from clusters; King and Zeng (2001), Logistic regression in rare events data, section
     4.2, on weighting drawn negatives.
     """
-    n_rows = rows.shape[0]
-    if n_rows > MOST_ROWS:
-        rows = rows.take(np.unique(np.linspace(0, n_rows - 1, MOST_ROWS).astype(np.int64)))
     cells = _draw(rows, tuple(terms))
     start = np.array([0.0, 1.0, *(0.0 for _ in terms)] if base is None else base)
     whole = _fit(cells, N_FOLDS, start)

@@ -74,6 +74,8 @@ def draw_cells(
     """
     drawn = 0
     n_bands = len(limits)
+    # most cells are passed over by one comparison
+    highest = limits.max()
     for i in range(len(scores)):
         at, stop = indptr[i], indptr[i + 1]
         for c in range(scores.shape[1]):
@@ -85,9 +87,11 @@ def draw_cells(
                 taken = number <= positive_limit
             else:
                 band = 0
-                while band < n_bands - 1 and scores[i, c] >= edges[band]:
-                    band += 1
-                taken = number <= limits[band]
+                taken = number <= highest
+                if taken:
+                    while band < n_bands - 1 and scores[i, c] >= edges[band]:
+                        band += 1
+                    taken = number <= limits[band]
             if taken and scores[i, c] > -np.inf:
                 if drawn < len(out_score):
                     out_score[drawn] = scores[i, c]

@@ -55,6 +55,11 @@ class Evidence:
                 histogram = histogram.after(part)
         return Evidence(None if self._rows is None else self._rows.after(step), histogram)
 
+    def thinned(self, n_rows: int) -> Evidence:
+        """Evidence of about `n_rows` rows, evenly spaced; this one if there are no more."""
+        some = self.rows.thinned(n_rows)
+        return self if some is self._rows else Evidence(some)
+
     @property
     def n_classes(self) -> int:
         """Number of classes."""
