@@ -32,6 +32,15 @@ from calibrate.data import LabelledLogits, as_labels, labelled_logits
 from calibrate.data.logits import NanPolicy
 from calibrate.decision import Decision
 from calibrate.evaluation.counts import Counts, mean, thirds
+from calibrate.evaluation.intervals import (
+    BOUNDS,
+    Interval,
+    check_level,
+    f_intervals,
+    influences,
+    over_rows,
+)
+from calibrate.evaluation.paired import paired_differences
 from calibrate.evaluation.probabilities import Losses
 from calibrate.evaluation.ranking import (
     average_precision_by_class,
@@ -41,7 +50,7 @@ from calibrate.evaluation.ranking import (
 from calibrate.evaluation.result import Evaluation
 from calibrate.metrics import f_beta
 
-__all__ = ["Evaluation", "evaluate", "evaluate_rows"]
+__all__ = ["Evaluation", "Interval", "evaluate", "evaluate_rows", "paired_differences"]
 
 
 def evaluate(
@@ -52,6 +61,7 @@ def evaluate(
     beta: float = 1.0,
     ranking: bool = True,
     frequency: Any = None,
+    level: float = 0.95,
     nan: NanPolicy = "raise",
 ) -> Evaluation:
     """Figures of a decision on rows that it was not fitted on.
@@ -74,6 +84,8 @@ def evaluate(
         class that happens to have few labels in the rows evaluated would be called rare for it
         and have its predictions divided by those few, which raises the count ratio of the rare
         third even if all predictions are right on average.
+    level : float
+        Coverage of the intervals, between 0 and 1.
     nan : {"raise", "negative"}
         ``"negative"``: a cell that is nan or ``-inf`` is a negative decision in the counts, is
         never retrieved in a ranking, and is left out of log loss, Brier score and calibration
@@ -87,17 +99,24 @@ def evaluate(
     ------
     TypeError, ValueError
         If the decision is not fitted, an input is not what it must be or not of the decision's
-        classes, `beta` is not positive and finite, or `frequency` is not a count per class.
+        classes, `beta` is not positive and finite, `level` does not lie between 0 and 1, or
+        `frequency` is not a count per class.
 
     Notes
     -----
-    Counts, losses and calibration errors come from one pass over the rows; average precision takes
-    four more. The results do not depend on the number of threads or the size of the blocks.
+    Counts, losses and calibration errors come from one pass over the rows, the interval of macro-F
+    from another; average precision takes four more. The results do not depend on the number of
+    threads or the size of the blocks.
 
     The calibration error of a class is the mean over its cells of the distance between mean
     probability and rate of positives in 15 bins of equal width. With few rows the noise of each bin
     counts as error, and in a rare class it is small even if the probabilities are wrong by a large
     factor: compare it only between calibrations of the same rows.
+
+    Intervals of a class are exact (Clopper and Pearson) on its Jaccard index and carried over to F;
+    those over the rows are normal, with the variance of what each row adds to the figure, so that
+    classes may depend on each other. ``tests/benchmarks/coverage.py`` shows how often they hold
+    what they promise. They say nothing of how a new fit would vary.
 
     References
     ----------
@@ -105,7 +124,9 @@ def evaluate(
     (calibration error); Kull et al. (2019), Beyond temperature scaling, section 2 (by class);
     Brier (1950), Verification of forecasts expressed in terms of probability; Koyejo, Natarajan,
     Ravikumar and Dhillon (2015), Consistent multilabel classification, section 2 (macro, micro,
-    instance).
+    instance); Lam, Gopal and Qian (2023), Confidence intervals for the F1 score: a comparison of
+    four methods (F of a class); Hampel (1974), The influence curve and its role in robust
+    estimation (variance over the rows).
 
     Examples
     --------
@@ -132,7 +153,9 @@ def evaluate(
         names = source.class_names or decision.class_names
         truth = as_labels(labels, source.shape[1], class_names=names)
         rows = labelled_logits(source, truth, nan=nan)
-    return evaluate_rows(decision, rows, beta=beta, ranking=ranking, frequency=frequency)
+    return evaluate_rows(
+        decision, rows, beta=beta, ranking=ranking, frequency=frequency, level=level
+    )
 
 
 def evaluate_rows(
@@ -142,6 +165,7 @@ def evaluate_rows(
     beta: float = 1.0,
     ranking: bool = True,
     frequency: Any = None,
+    level: float = 0.95,
 ) -> Evaluation:
     """`evaluate` for rows that are already checked, so that many decisions can share them.
 
@@ -150,7 +174,7 @@ def evaluate_rows(
     decision : Decision or fitted Pipeline
     rows : LabelledLogits
         Without steps: the decision brings its own.
-    beta, ranking, frequency
+    beta, ranking, frequency, level
         As in `evaluate`.
 
     Raises
@@ -171,6 +195,7 @@ def evaluate_rows(
     decision = _fitted(decision)
     decision.source(rows.source)
     f_beta(beta)  # refuses a wrong beta now rather than after the pass
+    check_level(level)
     if rows.steps:
         raise ValueError(
             "rows must come without calibration steps, which the decision brings, got "
@@ -180,7 +205,7 @@ def evaluate_rows(
     if n_rows == 0:
         raise ValueError(f"an evaluation needs at least one row, got shape {rows.shape}")
     frequency = rows.labels.positives if frequency is None else _counts(frequency, n_classes)
-    counts, losses = Counts.before(rows), Losses.zero(n_classes)
+    counts, losses = Counts.before(rows), Losses.zero(n_rows, n_classes)
     for block in rows.blocks():
         counts.add(block, decision.decide(block.scores))
         losses.add(replace(block, scores=decision.calibrate(block.scores)))
@@ -193,16 +218,26 @@ def evaluate_rows(
         by_class = average_precision_by_class(calibrated)
         micro_ap = micro_average_precision(calibrated)
         instance_ap = instance_average_precision(calibrated)
-    return Evaluation(
+    summary = (
         _summary(counts, beta, thirds(frequency))
-        | losses.summary(n_rows)
+        | losses.summary(counts.row_true)
         | {
             "macro_ap": mean(by_class[counts.true > 0]),
             "micro_ap": micro_ap,
             "instance_ap": instance_ap,
-        },
-        _per_class(counts, beta) | {"ece": losses.ece_by_class(), "average_precision": by_class},
+            "level": float(level),
+        }
+    )
+    influence = influences(decision, rows, counts, beta)
+    return Evaluation(
+        summary,
+        _per_class(counts, beta, level) | losses.per_class() | {"average_precision": by_class},
         rows.class_names or decision.class_names,
+        {
+            name: over_rows(summary[name], influence[name], level, bounds)
+            for name, bounds in BOUNDS.items()
+        },
+        influence,
     )
 
 
@@ -223,6 +258,7 @@ def _summary(
     return summary | {
         "count_ratio": counts.count_ratio(),
         **{f"count_ratio_{third}": counts.count_ratio(c) for third, c in thirds.items()},
+        "count_mae": mean(np.abs(counts.row_predicted - counts.row_true).astype(np.float64)),
         "n_rows": len(counts.row_tp),
         "n_classes": len(counts.tp),
         "n_labels": int(counts.true.sum()),
@@ -232,7 +268,8 @@ def _summary(
     }
 
 
-def _per_class(counts: Counts, beta: float) -> dict[str, NDArray[Any]]:
+def _per_class(counts: Counts, beta: float, level: float) -> dict[str, NDArray[Any]]:
+    f_low, f_high = f_intervals(counts.tp, counts.predicted, counts.true, beta, level)
     with np.errstate(divide="ignore", invalid="ignore"):
         count_ratio = np.where(counts.true > 0, counts.predicted / counts.true, np.nan)
     return {
@@ -240,6 +277,8 @@ def _per_class(counts: Counts, beta: float) -> dict[str, NDArray[Any]]:
         "predicted": counts.predicted,
         "tp": counts.tp,
         **counts.by_class(beta)._asdict(),
+        "f_low": f_low,
+        "f_high": f_high,
         "count_ratio": count_ratio,
     }
 
