@@ -88,9 +88,9 @@ def ks_p_value(scores, labels):
 
 
 def brownian_exceeds(x):
-    """P(max |B| on [0, 1] > x), the closed form; no digits are left far out."""
-    if x == 0.0:
-        return 1.0
+    """P(max |B| on [0, 1] > x), the closed form; far out, below 1e-14, no digits are left."""
+    if x == 0.0 or x > 8.0:
+        return float(x == 0.0)
     terms = (
         (-1) ** k / (2 * k + 1) * math.exp(-((2 * k + 1) ** 2) * math.pi**2 / (8 * x * x))
         for k in range(200)

@@ -28,10 +28,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibrate.data import LabelledLogits, as_labels, labelled_logits
+from calibrate.data import LabelledLogits
 from calibrate.data.logits import NanPolicy
-from calibrate.decision import Decision
 from calibrate.evaluation.counts import Counts, mean, thirds
+from calibrate.evaluation.inputs import calibrated, check_rows, fitted, rows_for
 from calibrate.evaluation.intervals import (
     BOUNDS,
     Interval,
@@ -47,10 +47,19 @@ from calibrate.evaluation.ranking import (
     instance_average_precision,
     micro_average_precision,
 )
+from calibrate.evaluation.reliability import CalibrationReport, calibration_report
 from calibrate.evaluation.result import Evaluation
 from calibrate.metrics import f_beta
 
-__all__ = ["Evaluation", "Interval", "evaluate", "evaluate_rows", "paired_differences"]
+__all__ = [
+    "CalibrationReport",
+    "Evaluation",
+    "Interval",
+    "calibration_report",
+    "evaluate",
+    "evaluate_rows",
+    "paired_differences",
+]
 
 
 def evaluate(
@@ -143,16 +152,8 @@ def evaluate(
     >>> evaluation.per_class["precision"]
     array([0.5, 0. ])
     """
-    decision = _fitted(decision)
-    if isinstance(logits, LabelledLogits):
-        if labels is not None:
-            raise TypeError("rows that are already checked have their labels: give no others")
-        rows = logits
-    else:
-        source = decision.source(logits, nan=nan)
-        names = source.class_names or decision.class_names
-        truth = as_labels(labels, source.shape[1], class_names=names)
-        rows = labelled_logits(source, truth, nan=nan)
+    decision = fitted(decision)
+    rows = rows_for(decision, logits, labels, nan)
     return evaluate_rows(
         decision, rows, beta=beta, ranking=ranking, frequency=frequency, level=level
     )
@@ -192,18 +193,11 @@ def evaluate_rows(
     >>> [evaluate_rows(Decision((), TopK(k), 2), rows).summary["micro_f"] for k in (0, 1)]
     [0.0, 1.0]
     """
-    decision = _fitted(decision)
-    decision.source(rows.source)
+    decision = fitted(decision)
+    check_rows(decision, rows)
     f_beta(beta)  # refuses a wrong beta now rather than after the pass
     check_level(level)
-    if rows.steps:
-        raise ValueError(
-            "rows must come without calibration steps, which the decision brings, got "
-            f"{len(rows.steps)}"
-        )
     n_rows, n_classes = rows.shape
-    if n_rows == 0:
-        raise ValueError(f"an evaluation needs at least one row, got shape {rows.shape}")
     frequency = rows.labels.positives if frequency is None else _counts(frequency, n_classes)
     counts, losses = Counts.before(rows), Losses.zero(n_rows, n_classes)
     for block in rows.blocks():
@@ -212,12 +206,10 @@ def evaluate_rows(
     by_class = np.full(n_classes, math.nan)
     micro_ap = instance_ap = math.nan
     if ranking:
-        calibrated = rows
-        for step in decision.steps:
-            calibrated = calibrated.after(step)
-        by_class = average_precision_by_class(calibrated)
-        micro_ap = micro_average_precision(calibrated)
-        instance_ap = instance_average_precision(calibrated)
+        scores = calibrated(decision, rows)
+        by_class = average_precision_by_class(scores)
+        micro_ap = micro_average_precision(scores)
+        instance_ap = instance_average_precision(scores)
     summary = (
         _summary(counts, beta, thirds(frequency))
         | losses.summary(counts.row_true)
@@ -281,15 +273,6 @@ def _per_class(counts: Counts, beta: float, level: float) -> dict[str, NDArray[A
         "f_high": f_high,
         "count_ratio": count_ratio,
     }
-
-
-def _fitted(decision: Any) -> Decision:
-    fitted = getattr(decision, "decision_", decision)
-    if not isinstance(fitted, Decision):
-        raise TypeError(
-            f"decision must be a Decision or a fitted Pipeline, got {type(decision).__name__}"
-        )
-    return fitted
 
 
 def _counts(frequency: Any, n_classes: int) -> NDArray[np.int64]:
