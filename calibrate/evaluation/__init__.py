@@ -124,8 +124,9 @@ def evaluate(
 
     Intervals of a class are exact (Clopper and Pearson) on its Jaccard index and carried over to F;
     those over the rows are normal, with the variance of what each row adds to the figure, so that
-    classes may depend on each other. ``tests/benchmarks/coverage.py`` shows how often they hold
-    what they promise. They say nothing of how a new fit would vary.
+    classes may depend on each other. ``tests/benchmarks/interval_coverage.py`` shows how often they
+    hold what they promise: where many classes have next to no labels, that of macro-F is too
+    narrow. They say nothing of how a new fit would vary.
 
     References
     ----------

@@ -137,8 +137,9 @@ def calibration_report(
     and count at once in the Kolmogorov-Smirnov statistic. Pooled cells are told apart to 1/1024 of
     a logit.
 
-    MCB is never negative, in a class with few rows it is large by chance, and Wald's test is
-    careful in a class with few positives: ``tests/benchmarks/coverage.py`` prints by how much.
+    MCB is never negative, and with few rows it is large by chance alone: compare it with what
+    `n_draws` gives. The p-values hold for a single class; how often each test rejects what is right
+    is printed by ``tests/benchmarks/interval_coverage.py``.
 
     References
     ----------

@@ -2,10 +2,10 @@
 
 Prints Markdown tables. In the first two, rows are drawn from a world whose true figures are known,
 a fixed decision is judged on them, and the share of the intervals that hold the true figure is
-counted, beside that of what is commonly used; draws that leave a figure undefined do not count. In the third all probabilities are right, and each
-test at level 0.05 should reject about that share.
+counted, beside that of what is commonly used; draws that leave a figure undefined do not count. In
+the third all probabilities are right, and each test at level 0.05 should reject about that share.
 
-    python tests/benchmarks/coverage.py [--draws 2000] [--seed 0]
+    python tests/benchmarks/interval_coverage.py [--draws 2000] [--seed 0]
 """
 
 from __future__ import annotations
