@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from calibrate.data import LabelledLogits
 from calibrate.data.logits import NanPolicy
 from calibrate.evaluation.counts import Counts, mean, thirds
-from calibrate.evaluation.inputs import calibrated, check_rows, fitted, rows_for
+from calibrate.evaluation.inputs import calibrated, check_rows, fitted, frequency_counts, rows_for
 from calibrate.evaluation.intervals import (
     BOUNDS,
     Interval,
@@ -199,7 +199,9 @@ def evaluate_rows(
     f_beta(beta)  # refuses a wrong beta now rather than after the pass
     check_level(level)
     n_rows, n_classes = rows.shape
-    frequency = rows.labels.positives if frequency is None else _counts(frequency, n_classes)
+    frequency = (
+        rows.labels.positives if frequency is None else frequency_counts(frequency, n_classes)
+    )
     counts, losses = Counts.before(rows), Losses.zero(n_rows, n_classes)
     for block in rows.blocks():
         counts.add(block, decision.decide(block.scores))
@@ -274,17 +276,3 @@ def _per_class(counts: Counts, beta: float, level: float) -> dict[str, NDArray[A
         "f_high": f_high,
         "count_ratio": count_ratio,
     }
-
-
-def _counts(frequency: Any, n_classes: int) -> NDArray[np.int64]:
-    counts = np.asarray(frequency)
-    if counts.shape != (n_classes,):
-        raise ValueError(
-            f"frequency must be one count per class, shape ({n_classes},), got shape {counts.shape}"
-        )
-    if counts.dtype.kind not in "iu":
-        raise TypeError(f"frequency must be whole numbers, got dtype {counts.dtype}")
-    if (counts < 0).any():
-        c = int((counts < 0).argmax())
-        raise ValueError(f"frequency must not be negative, got {counts[c]} at class {c}")
-    return counts.astype(np.int64)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from calibrate.data import LabelledLogits, as_labels, labelled_logits
 from calibrate.data.logits import NanPolicy
 from calibrate.decision import Decision
@@ -65,3 +68,24 @@ def calibrated(decision: Decision, rows: LabelledLogits) -> LabelledLogits:
     for step in decision.steps:
         rows = rows.after(step)
     return rows
+
+
+def frequency_counts(frequency: Any, n_classes: int) -> NDArray[np.int64]:
+    """Counts by which classes are called rare or frequent, int64, (n_classes,).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are not whole numbers, not one per class, or negative.
+    """
+    counts = np.asarray(frequency)
+    if counts.shape != (n_classes,):
+        raise ValueError(
+            f"frequency must be one count per class, shape ({n_classes},), got shape {counts.shape}"
+        )
+    if counts.dtype.kind not in "iu":
+        raise TypeError(f"frequency must be whole numbers, got dtype {counts.dtype}")
+    if (counts < 0).any():
+        c = int((counts < 0).argmax())
+        raise ValueError(f"frequency must not be negative, got {counts[c]} at class {c}")
+    return counts.astype(np.int64)
