@@ -20,9 +20,11 @@ _NAMES = {
     "ThresholdCurves": "calibrate.statistics",
     "as_labels": "calibrate.data",
     "as_logits": "calibrate.data",
+    "calibration_report": "calibrate.evaluation",
     "evaluate": "calibrate.evaluation",
     "labelled_logits": "calibrate.data",
     "load": "calibrate.decision",
+    "paired_differences": "calibrate.evaluation",
     "threshold_curves": "calibrate.statistics",
     "warmup": "calibrate.compilation",
 }

@@ -17,8 +17,8 @@ from calibrate.calibrators.pos_weight_correction import PosWeightCorrection
 from calibrate.calibrators.temperature_scaling import TemperatureScaling
 from calibrate.data import LabelledLogits
 from calibrate.decision import Decision
-from calibrate.evaluation import evaluate_rows
-from calibrate.evaluation.result import finite_or_none
+from calibrate.evaluation import Evaluation, Interval, evaluate_rows, paired_differences
+from calibrate.evaluation.result import finite_or_none, plain
 from calibrate.metrics import f_beta
 from calibrate.pipeline import Pipeline
 from calibrate.rules.expected_count_top_k import ExpectedCountTopK
@@ -37,6 +37,9 @@ COLUMNS = {
 }
 """What the table shows of each evaluation, and the heading it gets."""
 
+LEVEL = 0.95
+"""Coverage of the intervals."""
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -50,12 +53,19 @@ class Comparison:
         Pipeline name to its fitted `Decision`, so that the one chosen need not be fitted again.
     n_fit, n_test : int
         Rows fitted on, rows judged on.
+    intervals : dict
+        Pipeline name to the 95 % intervals of its figures over the rows judged on, by name.
+    differences : dict
+        Name of each pipeline but the first to its figures less those of the first, with 95 %
+        intervals (see `calibrate.paired_differences`).
     """
 
     rows: dict[str, dict[str, float | int]]
     decisions: dict[str, Decision]
     n_fit: int
     n_test: int
+    intervals: dict[str, dict[str, Interval]]
+    differences: dict[str, dict[str, Interval]]
 
     @property
     def n_left_out(self) -> int:
@@ -68,7 +78,18 @@ class Comparison:
             name: {k: finite_or_none(v) for k, v in summary.items()}
             for name, summary in self.rows.items()
         }
-        return {"n_fit": self.n_fit, "n_test": self.n_test, "pipelines": figures}
+        intervals, differences = (
+            {name: {k: plain(v) for k, v in found.items()} for name, found in some.items()}
+            for some in (self.intervals, self.differences)
+        )
+        return {
+            "n_fit": self.n_fit,
+            "n_test": self.n_test,
+            "pipelines": figures,
+            "level": LEVEL,
+            "intervals": intervals,
+            "differences_from_first": differences,
+        }
 
     def table(self) -> str:
         """The columns a choice rests on, as text of at most 80 columns."""
@@ -92,6 +113,42 @@ class Comparison:
             cells = [f"{summary[key]:.{2 if key.startswith('count') else 4}f}" for key in COLUMNS]
             lines.append("| " + " | ".join([name, *cells]) + " |")
         return "\n".join(lines)
+
+    def difference_table(self) -> str:
+        """Figures less those of the first pipeline, with intervals, in at most 80 columns.
+
+        Empty with a single pipeline.
+        """
+        rows = self._difference_rows()
+        if len(rows) == 1:
+            return ""
+        width = max(len(row[0]) for row in rows)
+        return "\n".join(
+            f"{row[0]:<{width}}" + "".join(f"  {cell:>16}" for cell in row[1:]) for row in rows
+        )
+
+    def difference_markdown(self) -> str:
+        """The same table for a README; empty with a single pipeline."""
+        rows = self._difference_rows()
+        if len(rows) == 1:
+            return ""
+        lines = ["| " + " | ".join(row) + " |" for row in rows]
+        return "\n".join([lines[0], "|---|" + "---:|" * (len(rows[0]) - 1), *lines[1:]])
+
+    def _difference_rows(self) -> list[list[str]]:
+        shown = [key for key in COLUMNS if key.endswith("_f")]
+        rows = [["less the first", *(COLUMNS[key] for key in shown)]]
+        rows += [
+            [name, *(_with_reach(found[key]) for key in shown)]
+            for name, found in self.differences.items()
+        ]
+        return rows
+
+
+def _with_reach(difference: Interval) -> str:
+    """A difference and how far its interval reaches to each side."""
+    reach = (difference.high - difference.low) / 2
+    return f"{difference.estimate:+.4f} ±{reach:.4f}"
 
 
 def standard_pipelines(
@@ -155,7 +212,8 @@ def compare(
         )
     evidence = Evidence(fit_rows)
     evidence.build_histogram()
-    rows, decisions = {}, {}
+    judged: dict[str, Evaluation] = {}
+    decisions: dict[str, Decision] = {}
     for name, pipeline in pipelines.items():
         with warnings.catch_warnings():
             # the findings of a fit are about its classes, not about the choice of a pipeline
@@ -163,10 +221,25 @@ def compare(
             # on a copy: what the caller gave stays unfitted
             decision = copy(pipeline).fit_evidence(evidence).decision_
         decisions[name] = decision
-        rows[name] = evaluate_rows(
-            decision, test_rows, beta=beta, ranking=False, frequency=fit_rows.labels.positives
-        ).summary
-    return Comparison(rows, decisions, fit_rows.shape[0], test_rows.shape[0])
+        judged[name] = evaluate_rows(
+            decision,
+            test_rows,
+            beta=beta,
+            ranking=False,
+            frequency=fit_rows.labels.positives,
+            level=LEVEL,
+        )
+    return Comparison(
+        rows={name: evaluation.summary for name, evaluation in judged.items()},
+        decisions=decisions,
+        n_fit=fit_rows.shape[0],
+        n_test=test_rows.shape[0],
+        intervals={name: evaluation.intervals for name, evaluation in judged.items()},
+        differences={
+            name: paired_differences(evaluation, next(iter(judged.values())), level=LEVEL)
+            for name, evaluation in list(judged.items())[1:]
+        },
+    )
 
 
 def split_rows(

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from calibrate import calibrators, kernels, metrics, rules
 from calibrate.base import Calibrator, DecisionRule
 from calibrate.data import labelled_logits
-from calibrate.evaluation import evaluate_rows
+from calibrate.evaluation import calibration_report, evaluate_rows
 from calibrate.pipeline import Pipeline
 from calibrate.statistics import Evidence, ScoreHistogram
 
@@ -169,6 +169,7 @@ def _every_method(logits: Any, labels: Any, *, in_pairs: bool = True) -> Iterato
                 pipeline.fit_from(evidence.histogram)
             yield
         evaluate_rows(pipeline, rows)
+        calibration_report(pipeline, rows, n_draws=1)
 
 
 def _every_pass(logits: Any, labels: Any, **options: Any) -> Iterator[None]:
@@ -183,9 +184,11 @@ def _every_pass(logits: Any, labels: Any, **options: Any) -> Iterator[None]:
     pipeline.predict(rows.source)
     pipeline.predict_proba(rows.source)
     evaluate_rows(pipeline, rows)
+    calibration_report(pipeline, rows, n_draws=1)
     yield
     pipeline.fit_evidence(Evidence(some_rows))
     evaluate_rows(pipeline, some_rows)
+    calibration_report(pipeline, some_rows)
     ScoreHistogram.of(some_rows)
     yield
 

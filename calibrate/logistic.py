@@ -29,6 +29,7 @@ def lines(
     which: NDArray[np.bool_],
     *,
     intercept: bool,
+    slope_range: tuple[float, float] = SLOPE_RANGE,
 ) -> Lines:
     """One line for each class in `which`; slope 1 and intercept 0 for the others.
 
@@ -40,16 +41,18 @@ def lines(
     which : bool, (n_classes,)
     intercept : bool
         Else the intercept is 0.
+    slope_range : (float, float)
+        Bounds of the slopes.
     """
     n = _cells_of(histogram, which)
-    return _fit(histogram.scores, n, targets, intercept)
+    return _fit(histogram.scores, n, targets, intercept, slope_range)
 
 
 def pooled_line(histogram: ScoreHistogram, *, intercept: bool) -> Lines:
     """One line through the cells of all classes, arrays of length 1."""
     cells = (histogram.scores, histogram.counts, histogram.positives)
     x, n, t = (np.asarray(part, dtype=np.float64).reshape(1, -1) for part in cells)
-    return _fit(x, n, t, intercept)
+    return _fit(x, n, t, intercept, SLOPE_RANGE)
 
 
 def intercepts_at(
@@ -73,11 +76,15 @@ def _cells_of(histogram: ScoreHistogram, which: NDArray[np.bool_]) -> NDArray[np
 
 
 def _fit(
-    x: NDArray[np.float64], n: NDArray[np.float64], t: NDArray[np.float64], intercept: bool
+    x: NDArray[np.float64],
+    n: NDArray[np.float64],
+    t: NDArray[np.float64],
+    intercept: bool,
+    slope_range: tuple[float, float],
 ) -> Lines:
     slope, shift = np.ones(len(x)), np.zeros(len(x))
     status = np.zeros(len(x), dtype=np.int64)
-    low, high = SLOPE_RANGE
+    low, high = slope_range
 
     def fit(first: int, last: int) -> None:
         fit_lines(x, n, t, intercept, low, high, first, last, slope, shift, status)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 
+import naive_reliability
 import numpy as np
+from naive_reliability import probability
+from scipy import stats
 
 
 def _divide(top, bottom):
@@ -48,12 +51,6 @@ def average_precision(scores, labels):
     return total
 
 
-def probability(score):
-    """The sigmoid in float64."""
-    with np.errstate(over="ignore"):
-        return 1.0 / (1.0 + np.exp(-np.float64(score)))
-
-
 def calibration_error(scores, labels, n_bins=15):
     """Mean distance of mean probability and rate of positives in bins, weighted by their cells."""
     cells = [(probability(s), bool(y)) for s, y in zip(scores, labels, strict=True) if s > -np.inf]
@@ -78,7 +75,75 @@ def thirds(frequency):
     return {"rare": rare, "middle": middle, "frequent": order[sizes[0] + sizes[1] :]}
 
 
-def evaluate(decided, labels, scores, beta=1.0, frequency=None):
+def f_interval(tp, predicted, true, beta, level):
+    """Bounds of the F-beta of one class, nan where it is not defined.
+
+    Given how many cells are predicted or true, the true positives are binomial, and so, given the
+    errors, are the missed labels among them: two exact intervals, put together as Newcombe does.
+    """
+    errors, missed = predicted + true - 2 * tp, true - tp
+    if tp + errors == 0:
+        return math.nan, math.nan
+
+    def f(jaccard, share):
+        cost = (1 - jaccard) * (1 - share + beta**2 * share)
+        top = (1 + beta**2) * jaccard
+        return top / (top + cost)
+
+    def exact(successes, trials):
+        if trials == 0:
+            return 0.0, 1.0
+        interval = stats.binomtest(int(successes), int(trials)).proportion_ci(level)
+        return interval.low, interval.high
+
+    jaccard, (j_low, j_high) = tp / (tp + errors), exact(tp, tp + errors)
+    best, worst = exact(missed, errors) if beta >= 1 else exact(missed, errors)[::-1]
+    share = missed / errors if errors else worst
+    here = f(jaccard, share)
+    down = math.hypot(here - f(j_low, share), here - f(jaccard, worst))
+    up = math.hypot(f(j_high, share) - here, f(jaccard, best) - here)
+    return max(here - down, 0.0), min(here + up, 1.0)
+
+
+def influences(decided, labels, beta=1.0):
+    """What each row adds to macro-, micro-, instance-F and the count ratio, beyond their mean."""
+    n_rows, n_classes = labels.shape
+    h, y, b = decided.astype(float), labels.astype(float), beta**2
+    kept = [c for c in range(n_classes) if labels[:, c].any()]
+    found = {name: np.zeros(n_rows) for name in ("macro_f", "micro_f", "instance_f")}
+    for c in kept:
+        size = h[:, c].mean() + b * y[:, c].mean()
+        f = (1 + b) * (h[:, c] * y[:, c]).mean() / size
+        part = (1 + b) * h[:, c] * y[:, c] - f * (h[:, c] + b * y[:, c])
+        found["macro_f"] += part / size / len(kept)
+    if not kept:
+        found["macro_f"] += math.nan
+        found["micro_f"] += math.nan
+        found["count_ratio"] = np.full(n_rows, math.nan)
+    else:
+        size = h.sum(axis=1) + b * y.sum(axis=1)
+        f = (1 + b) * (h * y).sum() / size.sum()
+        found["micro_f"] += ((1 + b) * (h * y).sum(axis=1) - f * size) / size.mean()
+        ratio = h.sum() / y.sum()
+        found["count_ratio"] = (h.sum(axis=1) - ratio * y.sum(axis=1)) / y.sum(axis=1).mean()
+    for i in range(n_rows):
+        if not decided[i].any() and not labels[i].any():
+            found["instance_f"][i] = 1.0
+        else:
+            found["instance_f"][i] = (1 + b) * (h[i] @ y[i]) / (h[i].sum() + b * y[i].sum())
+    found["instance_f"] -= found["instance_f"].mean()
+    return found
+
+
+def interval(estimate, influence, level, lowest, highest):
+    """A normal interval from what the rows add."""
+    if len(influence) < 2:
+        return estimate, math.nan, math.nan
+    reach = stats.norm.ppf((1 + level) / 2) * np.std(influence, ddof=1) / math.sqrt(len(influence))
+    return estimate, max(estimate - reach, lowest), min(estimate + reach, highest)
+
+
+def evaluate(decided, labels, scores, beta=1.0, frequency=None, level=0.95):
     """All figures, from dense arrays of one shape (n_rows, n_classes).
 
     Parameters
@@ -126,6 +191,35 @@ def evaluate(decided, labels, scores, beta=1.0, frequency=None):
             decided[:, classes].sum(), labels[:, classes].sum()
         )
 
+    summary["count_mae"] = _mean(abs(decided.sum(axis=1).astype(int) - labels.sum(axis=1)))
+    intervals = [
+        f_interval(*counts, beta, level)
+        for counts in zip(
+            per_class["tp"], per_class["predicted"], per_class["support"], strict=True
+        )
+    ]
+    per_class["f_low"], per_class["f_high"] = zip(*intervals, strict=True)
+
+    by_class = [
+        naive_reliability.expected_count(scores[:, c], labels[:, c]) for c in range(n_classes)
+    ]
+    per_class["expected"] = [expected for expected, *_ in by_class]
+    per_class["expected_ratio"] = [_divide(expected, true) for expected, true, _ in by_class]
+    per_class["expected_z"] = [z for *_, z in by_class]
+    summary["expected_ratio"] = _divide(
+        sum(per_class["expected"]), sum(true for _, true, _ in by_class)
+    )
+    sums = [sum(probability(s) for s in row) for row in scores]
+    summary["expected_count_mae"] = _mean(abs(np.array(sums) - labels.sum(axis=1)))
+    debiased = naive_reliability.debiased_squared_ece
+    summary["debiased_squared_ece"] = debiased(scores, labels)
+    per_class["debiased_squared_ece"] = [
+        debiased(scores[:, c], labels[:, c]) for c in range(n_classes)
+    ]
+    summary["debiased_squared_ece_classes"] = _mean(
+        error for error in per_class["debiased_squared_ece"] if not math.isnan(error)
+    )
+
     log_losses, squares = [], []
     for score, label in zip(scores.ravel(), labels.ravel(), strict=True):
         if score > -np.inf:
@@ -148,7 +242,7 @@ def evaluate(decided, labels, scores, beta=1.0, frequency=None):
         average_precision(scores[i], labels[i]) for i in range(n_rows) if labels[i].any()
     )
 
-    summary |= {"n_rows": n_rows, "n_classes": n_classes, "beta": beta}
+    summary |= {"n_rows": n_rows, "n_classes": n_classes, "beta": beta, "level": level}
     summary |= {"n_labels": labels.sum(), "n_predicted": decided.sum()}
     summary["n_classes_without_positives"] = n_classes - len(with_positives)
     return summary, per_class

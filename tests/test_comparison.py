@@ -97,6 +97,41 @@ def test_the_tables_show_what_the_figures_say():
     assert found.n_left_out == 0
 
 
+def test_the_differences_from_the_first_are_paired():
+    logits, labels = example()
+    fit, test = (cal.labelled_logits(logits[s], labels[s]) for s in np.split(np.arange(400), 2))
+    pipelines = {str(cut): cal.Pipeline([], cal.FixedThreshold(cut)) for cut in (0.0, 0.5, 1.0)}
+
+    found = compare(fit, test, pipelines)
+
+    first, second, _ = (
+        cal.evaluate(found.decisions[name], test, ranking=False) for name in pipelines
+    )
+    assert list(found.differences) == ["0.5", "1.0"]
+    assert found.differences["0.5"] == cal.paired_differences(second, first)
+    assert found.intervals == {
+        name: cal.evaluate(decision, test).intervals for name, decision in found.decisions.items()
+    }
+    exact = found.differences["0.5"]["macro_f"]
+    shown, reach = found.difference_table().splitlines()[1].split()[1:3]
+    assert float(shown) == pytest.approx(exact.estimate, abs=5e-5)
+    assert float(reach[1:]) == pytest.approx(exact.high - exact.estimate, abs=5e-5)
+    cells = [cell.strip() for cell in found.difference_markdown().splitlines()[2].split("|")[1:-1]]
+    assert cells[:2] == ["0.5", f"{shown} {reach}"]
+    plain = found.as_dict()
+    assert plain["level"] == 0.95
+    assert plain["differences_from_first"]["0.5"]["macro_f"] == exact._asdict()
+
+
+def test_a_single_pipeline_differs_from_nothing():
+    rows = cal.labelled_logits(*example())
+
+    found = compare(rows, rows, {"half": cal.Pipeline([], cal.FixedThreshold())})
+
+    assert found.differences == {}
+    assert found.difference_table() == found.difference_markdown() == ""
+
+
 def test_the_pipelines_given_stay_unfitted_and_their_decisions_are_at_hand():
     logits, labels = example()
     rows = cal.labelled_logits(logits, labels)

@@ -127,10 +127,12 @@ def report_real_work(folder: Path) -> None:
         true = np.concatenate([some, some]) if isinstance(form, list) else some
         pipeline().fit(form, true).predict(form)
         cal.evaluate(fitted, form, true)
+        cal.calibration_report(fitted, form, true)
     rows = cal.labelled_logits(file, labels)
     histogram = cal.ScoreHistogram.of(rows)
     pipeline().fit_from(histogram + histogram)
     cal.evaluate(fitted, rows)
+    cal.calibration_report(fitted, rows, n_draws=2)
     fitted.predict_proba(file)
     list(cal.threshold_curves(rows, every_cut=True))
     files = [str(file), str(folder / "labels.npz")]

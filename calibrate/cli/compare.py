@@ -47,6 +47,10 @@ def command(
     predicted/true is the number of labels predicted over the number that are true, overall and
     for the third of the classes that is rarest among the fitting rows. No pipeline is best in all
     columns: the highest F1 needs more predictions than there are labels.
+
+    The second table shows each F1 less that of the first pipeline, on the same rows, and how far
+    its 95 % interval reaches to each side: a difference within its reach may be luck of the rows
+    judged on. What another fit would give is not in it.
     """
     if (test_logits is None) != (test_labels is None):
         raise click.UsageError("--test-logits and --test-labels go together")
@@ -72,3 +76,5 @@ def command(
         f"macro-F1 leaves out {found.n_left_out:,} classes without a true label among the latter",
     )
     click.echo(found.markdown() if markdown else found.table())
+    click.echo()
+    click.echo(found.difference_markdown() if markdown else found.difference_table())

@@ -76,6 +76,8 @@ def command(
         "label among the latter\n"
     )
     click.echo(found.table())
+    click.echo()
+    click.echo(found.difference_table())
     click.echo(
         f"\nwrote to {output}: {rule.name}, comparison.md, comparison.json, and the logits\n"
         f"next: calibrate inspect {rule}"
@@ -142,5 +144,5 @@ def _write_tables(output: Path, found: Comparison) -> None:
 
     text = json.dumps(found.as_dict(), indent=1, allow_nan=False)
     write_atomically(output / "comparison.json", lambda file: file.write(text.encode()))
-    table = found.markdown() + "\n"
+    table = f"{found.markdown()}\n\n{found.difference_markdown()}\n"
     write_atomically(output / "comparison.md", lambda file: file.write(table.encode()))

@@ -1,9 +1,10 @@
-"""What calibrated probabilities cost: log loss, Brier score, calibration error."""
+"""What calibrated probabilities cost and how far they are off, summed up by class in one pass."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,9 @@ from numpy.typing import NDArray
 from calibrate import threads
 from calibrate.data import Block
 from calibrate.evaluation.counts import mean, ratio
+from calibrate.evaluation.debiased import BINS_PER_LOGIT, N_LOGIT_BINS, debiased_squared_ece
 from calibrate.kernels.evaluation import add_losses
+from calibrate.ops import expected_counts
 
 N_BINS = 15
 """Bins of the calibration error, of equal width in probability as in Guo et al., 2017."""
@@ -19,51 +22,108 @@ N_BINS = 15
 
 @dataclass(frozen=True, eq=False)
 class Losses:
-    """Sums over the cells that have a score, by class.
+    """Sums over the cells that have a score, by class, and the expected count of each row.
 
     Attributes
     ----------
     scored : int64, (n_classes,)
-    log_loss, brier : float64, (n_classes,)
+    log_loss, brier, variance : float64, (n_classes,)
+        The last is the sum of ``p (1 - p)``.
     gap : float64, (n_classes, N_BINS)
         Sum of ``p - y`` in each bin of p.
+    bin_cells, bin_positives, bin_gap : int64, int64, float64, (n_classes, N_LOGIT_BINS)
+        Cells, positives and sum of ``p - y`` in each bin of the logit.
+    row_expected : float64, (n_rows,)
+        Sum of the probabilities of the row.
     """
 
     scored: NDArray[np.int64]
     log_loss: NDArray[np.float64]
     brier: NDArray[np.float64]
+    variance: NDArray[np.float64]
     gap: NDArray[np.float64]
+    bin_cells: NDArray[np.int64]
+    bin_positives: NDArray[np.int64]
+    bin_gap: NDArray[np.float64]
+    row_expected: NDArray[np.float64]
 
     @classmethod
-    def zero(cls, n_classes: int) -> Losses:
-        """Sums over no rows."""
-        scored = np.zeros(n_classes, dtype=np.int64)
-        return cls(scored, np.zeros(n_classes), np.zeros(n_classes), np.zeros((n_classes, N_BINS)))
+    def zero(cls, n_rows: int, n_classes: int) -> Losses:
+        """Sums over no rows, with room for the counts of `n_rows`."""
+        per_bin = (n_classes, N_LOGIT_BINS)
+        return cls(
+            scored=np.zeros(n_classes, dtype=np.int64),
+            log_loss=np.zeros(n_classes),
+            brier=np.zeros(n_classes),
+            variance=np.zeros(n_classes),
+            gap=np.zeros((n_classes, N_BINS)),
+            bin_cells=np.zeros(per_bin, dtype=np.int64),
+            bin_positives=np.zeros(per_bin, dtype=np.int64),
+            bin_gap=np.zeros(per_bin),
+            row_expected=np.zeros(n_rows),
+        )
 
     def add(self, block: Block) -> None:
         """Add the cells of a block of calibrated logits."""
-        sums = (self.scored, self.log_loss, self.brier, self.gap)
 
         def add(first: int, last: int) -> None:
-            add_losses(block.scores, block.indptr, block.indices, first, last, *sums)
+            add_losses(
+                block.scores, block.indptr, block.indices, first, last,
+                self.scored, self.log_loss, self.brier, self.variance, self.gap,
+                self.bin_cells, self.bin_positives, self.bin_gap, BINS_PER_LOGIT,
+            )  # fmt: skip
+
+        def count(first: int, last: int) -> None:
+            here = slice(block.start + first, block.start + last)
+            self.row_expected[here] = expected_counts(block.scores[first:last])
 
         threads.over_ranges(add, len(self.scored))
+        threads.over_ranges(count, len(block.scores))
 
     def ece_by_class(self) -> NDArray[np.float64]:
         """Calibration error of each class, (n_classes,); nan where no cell has a score."""
         with np.errstate(invalid="ignore"):
             return np.asarray(np.abs(self.gap).sum(axis=1) / self.scored)
 
-    def summary(self, n_rows: int) -> dict[str, float]:
-        """Log loss, Brier score and calibration errors of all cells; nan without scores."""
-        n_scored = int(self.scored.sum())
-        by_class = self.ece_by_class()
+    def debiased_by_class(self) -> NDArray[np.float64]:
+        """Debiased squared calibration error of each class, (n_classes,); nan where undefined."""
+        return debiased_squared_ece(self.bin_cells, self.bin_positives, self.bin_gap)
+
+    def per_class(self) -> dict[str, NDArray[Any]]:
+        """Expected counts and calibration errors by class, float64, nan where undefined."""
+        positives, gap = self.bin_positives.sum(axis=1), self.bin_gap.sum(axis=1)
+        expected = positives + gap
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return {
+                "expected": expected,
+                "expected_ratio": np.where(positives > 0, expected / positives, np.nan),
+                "expected_z": np.where(self.variance > 0, gap / np.sqrt(self.variance), np.nan),
+                "ece": self.ece_by_class(),
+                "debiased_squared_ece": self.debiased_by_class(),
+            }
+
+    def summary(self, row_true: NDArray[np.int64]) -> dict[str, float]:
+        """Log loss, Brier score and calibration errors of all cells; nan without scores.
+
+        Parameters
+        ----------
+        row_true : int64, (n_rows,)
+            True labels of each row.
+        """
+        n_scored, positives = int(self.scored.sum()), int(self.bin_positives.sum())
+        by_class, debiased = self.ece_by_class(), self.debiased_by_class()
         pooled = math.fsum(abs(math.fsum(gap)) for gap in self.gap.T)
+        bin_gap = np.array([math.fsum(gap) for gap in self.bin_gap.T])
+        bins = (self.bin_cells.sum(axis=0), self.bin_positives.sum(axis=0), bin_gap)
         log_loss = math.fsum(self.log_loss)
         return {
             "log_loss": ratio(log_loss, n_scored),
-            "log_loss_per_row": ratio(log_loss, n_rows if n_scored else 0),
+            "log_loss_per_row": ratio(log_loss, len(row_true) if n_scored else 0),
             "brier": ratio(math.fsum(self.brier), n_scored),
             "ece": ratio(pooled, n_scored),
             "ece_classes": mean(by_class[self.scored > 0]),
+            "debiased_squared_ece": float(debiased_squared_ece(*(b[None] for b in bins))[0]),
+            "debiased_squared_ece_classes": mean(debiased[~np.isnan(debiased)]),
+            "expected_ratio": ratio(positives + math.fsum(bin_gap), positives),
+            "expected_count_mae": mean(np.abs(self.row_expected - row_true)),
         }

@@ -55,7 +55,12 @@ def add_losses(
     scored: NDArray[np.int64],
     log_loss: NDArray[np.float64],
     brier: NDArray[np.float64],
+    variance: NDArray[np.float64],
     gap: NDArray[np.float64],
+    bin_cells: NDArray[np.int64],
+    bin_positives: NDArray[np.int64],
+    bin_gap: NDArray[np.float64],
+    bins_per_logit: float,
 ) -> None:
     """Add the losses of the classes ``first:last``, cell by cell in the order of the rows.
 
@@ -68,13 +73,18 @@ def add_losses(
         Calibrated logits.
     indptr, indices
         True labels as CSR, the classes of a row sorted.
-    scored, log_loss, brier : (n_classes,)
-        Cells, sum of ``-log`` of the probability of what came (nats), sum of ``(p - y)^2``.
+    scored, log_loss, brier, variance : (n_classes,)
+        Cells, sum of ``-log`` of the probability of what came (nats), sum of ``(p - y)^2``, sum of
+        ``p (1 - p)``.
     gap : float64, (n_classes, n_bins)
         Sum of ``p - y`` over the cells with p in bin b, which is ``(b / n_bins, (b + 1) / n_bins]``
         and has 0 in the first.
+    bin_cells, bin_positives, bin_gap : (n_classes, any)
+        Cells, positives and sum of ``p - y`` in bins of equal width in the logit; logit 0 lies at
+        the lower edge of the middle one, and the outer bins take what lies beyond.
     """
-    n_bins = gap.shape[1]
+    n_bins, n_logit_bins = gap.shape[1], bin_cells.shape[1]
+    middle, farthest = n_logit_bins // 2, np.float64(n_logit_bins)
     for tile in range(first, last, _TILE):
         end = min(tile + _TILE, last)
         for i in range(scores.shape[0]):
@@ -100,4 +110,50 @@ def add_losses(
                 scored[c] += 1
                 log_loss[c] += loss
                 brier[c] += miss * miss
+                variance[c] += small * (1.0 - small)
                 gap[c, b] += -miss if positive else miss
+                spot = min(max(logit * bins_per_logit, -farthest), farthest)
+                b = min(max(int(np.floor(spot)) + middle, 0), n_logit_bins - 1)
+                bin_cells[c, b] += 1
+                bin_positives[c, b] += positive
+                bin_gap[c, b] += -miss if positive else miss
+
+
+@kernel
+def add_row_weights(
+    indptr: NDArray[np.int64],
+    indices: NDArray[np.int32],
+    true_indptr: NDArray[np.int64],
+    true_indices: NDArray[np.int32],
+    hit: NDArray[np.float64],
+    predicted: NDArray[np.float64],
+    true: NDArray[np.float64],
+    out: NDArray[np.float64],
+) -> None:
+    """For each row the sum over its classes of ``hit``, less ``predicted``, less ``true``.
+
+    The first counts for classes that are both predicted and true, the others for those that are
+    predicted, and for those that are true.
+
+    Parameters
+    ----------
+    indptr, indices, true_indptr, true_indices
+        Predicted and true labels as CSR, the classes of a row sorted.
+    hit, predicted, true : float64, (n_classes,)
+    out : float64, (n_rows,)
+        Added to.
+    """
+    for i in range(len(out)):
+        place = true_indptr[i]
+        stop = true_indptr[i + 1]
+        total = 0.0
+        for at in range(place, stop):
+            total -= true[true_indices[at]]
+        for at in range(indptr[i], indptr[i + 1]):
+            c = indices[at]
+            total -= predicted[c]
+            while place < stop and true_indices[place] < c:
+                place += 1
+            if place < stop and true_indices[place] == c:
+                total += hit[c]
+        out[i] += total

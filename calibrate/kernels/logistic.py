@@ -239,3 +239,32 @@ def sums_on_lines(
         value, g1, g0, h11, h10, h00 = _evaluate(x[c], n[c], t[c], slope[c], intercept[c])
         sums[c, 0], sums[c, 1], sums[c, 2] = value, g1, g0
         sums[c, 3], sums[c, 4], sums[c, 5] = h11, h10, h00
+
+
+@kernel
+def curvatures(
+    x: NDArray[np.float64],
+    n: NDArray[np.float64],
+    t: NDArray[np.float64],
+    slope: NDArray[np.float64],
+    intercept: NDArray[np.float64],
+    centre: NDArray[np.float64],
+    first: int,
+    last: int,
+    out: NDArray[np.float64],
+) -> None:
+    """Second derivatives of the log loss of the classes ``first:last`` at their lines.
+
+    Parameters
+    ----------
+    x, n, t : float64, (n_classes, n_bins)
+    centre : float64, (n_classes,)
+        The score at which the line is taken to have its intercept, so that the derivatives of
+        scores far from 0 keep their digits.
+    out : float64, (n_classes, 3)
+        Filled: by the slope twice, by both, by the intercept at `centre` twice.
+    """
+    for c in range(first, last):
+        at_centre = intercept[c] + slope[c] * centre[c]
+        _, _, _, h11, h10, h00 = _evaluate(x[c] - centre[c], n[c], t[c], slope[c], at_centre)
+        out[c, 0], out[c, 1], out[c, 2] = h11, h10, h00

@@ -154,7 +154,9 @@ def test_compare_prints_held_out_figures_in_80_columns(files):
     assert lines[0].split() == [
         "pipeline", "macro-F1", "micro-F1", "instance-F1", "pred/true", "rare", "third",
     ]  # fmt: skip
-    assert len(lines) == 1 + 9
+    assert lines[10] == ""
+    assert lines[11].split() == ["less", "the", "first", "macro-F1", "micro-F1", "instance-F1"]
+    assert len(lines) == (1 + 9) + 1 + (1 + 8)
     assert "fitted on 200 rows, judged on 200 others, 6 classes" in result.stderr
 
 
@@ -166,12 +168,16 @@ def test_compare_takes_test_rows_of_their_own(files):
     content = json.loads(result.stdout)
     assert (content["n_fit"], content["n_test"]) == (400, 400)
     assert content["pipelines"]["per-class thresholds"]["macro_f"] > 0
+    assert content["intervals"]["per-class thresholds"]["macro_f"]["low"] > 0
+    assert "raw, cut at 0.5" not in content["differences_from_first"]
+    assert content["differences_from_first"]["per-class thresholds"]["macro_f"]["high"] > 0
 
 
 def test_compare_prints_markdown(files):
     result = run("compare", files / "logits.npy", files / "labels.npz", "--markdown")
 
     assert result.stdout.startswith("| pipeline | macro-F1 |")
+    assert "\n\n| less the first | macro-F1 |" in result.stdout
 
 
 def test_the_split_is_decided_by_the_seed(files):
