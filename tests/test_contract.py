@@ -21,7 +21,18 @@ from calibrate.statistics import Evidence
 PACKAGE = Path(cal.__file__).parent
 
 OPTIONS = {
-    "PosWeightCorrection": [{"pos_weight": 3.0}, {"pos_weight": np.linspace(0.5, 20, 7)}],
+    "PosWeightCorrection": [
+        {"pos_weight": 3.0},
+        {"pos_weight": np.linspace(0.5, 20, 7)},
+        {"pos_weight": 3.0, "label_smoothing": 1e-3},
+    ],
+    "ResamplingCorrection": [
+        {"keep_negatives": 0.1},
+        {"keep_positives": np.linspace(1, 5, 7), "keep_negatives": 0.5},
+    ],
+    "FocalCorrection": [{}, {"gamma": 1.0, "alpha": 0.25}],
+    "AsymmetricLossCorrection": [{}, {"gamma_pos": 1.0, "clip": 0.0, "detached": False}],
+    "LogitAdjustment": [{}, {"prior": np.linspace(0.1, 0.6, 7), "tau": 0.5}],
     "TemperatureScaling": [
         {"per_class": per_class, "bias": bias}
         for per_class in (False, True)
@@ -40,6 +51,9 @@ OPTIONS = {
     "ExpectedCountTopK": [{}, {"min_k": 1, "max_k": 3}],
 }
 """Constructor options to test a method with; a method without an entry is made without options."""
+
+MAY_TIE = {"AsymmetricLossCorrection"}
+"""Calibrators that may make equal what was not: their maps have flat pieces."""
 
 
 def methods(room: str) -> list[object]:
@@ -90,6 +104,13 @@ def decision_of(step, logits, labels, **options):
     else:
         pipeline = cal.Pipeline([], step)
     return pipeline.fit(logits, labels, **options).decision_
+
+
+def of_classes(step, classes):
+    """The step with its numbers per class those of `classes`."""
+    options = step.get_params(deep=False)
+    taken = {name: v[classes] for name, v in options.items() if isinstance(v, np.ndarray)}
+    return clone(step).set_params(**taken)
 
 
 def same_labels(one, other) -> bool:
@@ -170,8 +191,7 @@ def test_the_order_of_the_rows_changes_nothing(step):
 def test_the_order_of_the_classes_changes_nothing(step):
     logits, labels = rows(distinct=True)
     order = np.random.default_rng(2).permutation(logits.shape[1])
-    weighted = isinstance(step, cal.PosWeightCorrection) and np.ndim(step.pos_weight) == 1
-    moved = cal.PosWeightCorrection(step.pos_weight[order]) if weighted else step
+    moved = of_classes(step, order)
 
     expected = decision_of(step, logits, labels).predict(logits)
     permuted = decision_of(moved, logits[:, order], labels[:, order]).predict(logits[:, order])
@@ -265,7 +285,8 @@ def test_calibration_keeps_the_order_within_a_class(step):
     for before, after in zip(logits.T, calibrated.T, strict=True):
         order = np.argsort(before, kind="stable")
         assert (np.diff(after[order]) >= 0).all()
-        assert len(np.unique(after)) == len(np.unique(before))
+        if type(step).__name__ not in MAY_TIE:
+            assert len(np.unique(after)) == len(np.unique(before))
 
 
 @every_calibrator
@@ -282,10 +303,8 @@ def test_a_calibrator_is_fitted_from_a_histogram_as_from_rows(step):
 @every_step
 def test_one_class_is_enough(step):
     logits, labels = rows(n_classes=1, seed=3)
-    if isinstance(step, cal.PosWeightCorrection):
-        step = cal.PosWeightCorrection(2.0)
 
-    predicted = decision_of(step, logits, labels).predict(logits)
+    predicted = decision_of(of_classes(step, [0]), logits, labels).predict(logits)
 
     assert predicted.shape == (300, 1)
 

@@ -23,6 +23,7 @@ from calibrate.ops.base import (
     RowLabels,
     RowOp,
     flat,
+    number,
 )
 from calibrate.ops.decisions import (
     ExpectedCountTopK,
@@ -64,6 +65,7 @@ __all__ = [
     "fold",
     "from_ordinal",
     "labels_from_mask",
+    "number",
     "ordinal",
     "sigmoid",
     "top_mask",

@@ -10,13 +10,12 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
-from numbers import Real
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from calibrate.ops.base import ElementwiseOp, Float32
+from calibrate.ops.base import ElementwiseOp, Float32, number
 
 Float64 = NDArray[np.float64]
 
@@ -208,27 +207,6 @@ class AsymmetricLoss(LossInversion):
             top += math.log1p(gamma * at_top)
             lacking -= np.log1p(gamma * more / (1 + gamma * at_top))
         return np.asarray(top - lacking)
-
-
-def number(value: Any, name: str, *, above: float | None = None, below: float = math.inf) -> float:
-    """The value as a float.
-
-    Raises
-    ------
-    TypeError
-        If it is not a number.
-    ValueError
-        If it is not at least 0 (or above `above`) and below `below`.
-    """
-    if not isinstance(value, Real) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a number, got {value!r}")
-    plain = float(value)
-    low = plain >= 0 if above is None else plain > above
-    if not (low and plain < below):
-        least = "at least 0" if above is None else f"above {above:g}"
-        most = "finite" if below == math.inf else f"below {below:g}"
-        raise ValueError(f"{name} must be {least} and {most}, got {value}")
-    return plain
 
 
 def _logit(probability: float) -> float:
