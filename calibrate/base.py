@@ -212,7 +212,7 @@ def numbers_per_class(
     if numbers.ndim > 1 or (known and len(numbers) != n_classes):
         of = "" if n_classes is None else f" for {n_classes} classes"
         raise ValueError(f"{name} must be a number or one per class, got shape {numbers.shape}{of}")
-    wrong = ~(np.isfinite(numbers) & (numbers > 0) & (numbers < below))
+    wrong = ~((numbers > 0) & (numbers < below))  # nan is neither
     if wrong.any():
         bounds = "positive and finite" if below == np.inf else f"above 0 and below {below:g}"
         where = f" at class {int(np.argmax(wrong))}" if numbers.ndim else ""

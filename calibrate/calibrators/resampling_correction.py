@@ -161,7 +161,7 @@ def _both_sides(
             f"{len(some)} classes"
         )
     rows = np.broadcast_to(rows, some.shape)
-    wrong = ~((some >= 0) & (some <= rows) & np.isfinite(rows))
+    wrong = ~((some >= 0) & (some <= rows))
     if wrong.any():
         at = int(np.argmax(wrong))
         raise ValueError(

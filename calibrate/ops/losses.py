@@ -155,7 +155,7 @@ class AsymmetricLoss(LossInversion):
 
     def _inverted(self, logits: Float64) -> Float64:
         near = np.abs(logits) < _NEAR_ZERO
-        undone = self._log_odds(np.where(near, _NEAR_ZERO, logits))
+        undone = self._log_odds(logits)
         if near.any():
             low, high = self._log_odds(np.array([-_NEAR_ZERO, _NEAR_ZERO]))
             line = low + (logits + _NEAR_ZERO) * ((high - low) / (2 * _NEAR_ZERO))

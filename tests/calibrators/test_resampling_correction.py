@@ -110,10 +110,10 @@ def test_rows_may_be_counted_per_class():
 
 
 def test_an_empty_side_counts_as_half_a_row_before_and_after():
-    made = ResamplingCorrection.from_counts([0, 8, 100], 100, [0, 0, 50], [10, 46, 50])
+    made = ResamplingCorrection.from_counts([0, 8, 100, 0], 100, [0, 0, 50, 3], [10, 46, 50, 13])
 
-    assert made.keep_positives.tolist() == [1.0, 0.5 / 8.5, 0.5]
-    assert made.keep_negatives.tolist() == [0.1, 0.5, 1.0]
+    assert made.keep_positives.tolist() == [1.0, 0.5 / 8.5, 0.5, 7.0]
+    assert made.keep_negatives.tolist() == [0.1, 0.5, 1.0, 0.1]
 
 
 @pytest.mark.parametrize(

@@ -147,7 +147,7 @@ def test_beyond_what_smoothed_labels_ask_for_a_probability_stays_at_its_floor(sm
 
 def test_smoothing_keeps_the_digits_of_a_tiny_logit():
     # the slope at 0: s'(0) / (1 - e) over p (1 - p) = 1 / (1 - e)
-    assert at(ops.LabelSmoothing(0.2), 1e-20)[0] == pytest.approx(1.25e-20, rel=1e-12)
+    assert at(ops.LabelSmoothing(0.2), 1e-20)[0] == pytest.approx(1.25e-20, rel=1e-12, abs=0)
 
 
 def test_without_smoothing_nothing_but_the_floor_is_there():
@@ -297,6 +297,20 @@ def test_what_the_margin_left_out_gets_the_floor_and_what_lies_above_it_more():
     floor = naive.logit(CLIP_FLOOR)
     assert undone[:4].tolist() == [floor] * 4
     assert floor < undone[4] < undone[5]
+
+
+@pytest.mark.parametrize("detached", [True, False])
+def test_next_to_the_margin_the_map_keeps_its_digits(detached):
+    gamma, clip = 0.5, 0.2
+    edge = naive.logit(clip)
+    logit = edge + 1e-12
+
+    undone = at(ops.AsymmetricLoss(0.0, gamma, clip, detached), logit)[0]
+
+    # q_m = q' (z - edge), so near to 0 that nothing else counts
+    log_above = np.log(clip * (1 - clip) * (logit - edge))
+    expected = gamma * log_above + np.log(clip) + (0.0 if detached else np.log1p(gamma))
+    assert undone == pytest.approx(expected, abs=1e-9)
 
 
 def test_a_margin_of_one_half_has_its_edge_at_0():
