@@ -206,3 +206,31 @@ def require_positives(evidence: Evidence) -> None:
             f"labels must hold at least one positive, got none in {evidence.n_rows} rows of "
             f"{evidence.n_classes} classes"
         )
+
+
+def numbers_per_class(
+    values: Any, name: str, n_classes: int | None = None, *, below: float = np.inf
+) -> NDArray[np.float64]:
+    """A number, or one per class, above 0 and below `below`, in float64.
+
+    Raises
+    ------
+    TypeError
+        If `values` are no numbers.
+    ValueError
+        If one lies outside, or there are not as many as classes.
+    """
+    try:
+        numbers = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} must be a number or one per class, got {values!r}") from error
+    known = n_classes is not None and numbers.ndim == 1
+    if numbers.ndim > 1 or (known and len(numbers) != n_classes):
+        of = "" if n_classes is None else f" for {n_classes} classes"
+        raise ValueError(f"{name} must be a number or one per class, got shape {numbers.shape}{of}")
+    wrong = ~((numbers > 0) & (numbers < below))  # nan is neither
+    if wrong.any():
+        bounds = "positive and finite" if below == np.inf else f"above 0 and below {below:g}"
+        where = f" at class {int(np.argmax(wrong))}" if numbers.ndim else ""
+        raise ValueError(f"{name} must be {bounds}, got {numbers[wrong].flat[0]:g}{where}")
+    return numbers

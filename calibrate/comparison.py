@@ -6,12 +6,13 @@ import warnings
 from collections.abc import Iterable, Mapping
 from copy import copy
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from calibrate.base import FitWarning
+from calibrate.base import Calibrator, FitWarning
 from calibrate.calibrators.platt_scaling import PlattScaling
 from calibrate.calibrators.pos_weight_correction import PosWeightCorrection
 from calibrate.calibrators.temperature_scaling import TemperatureScaling
@@ -92,7 +93,7 @@ class Comparison:
         }
 
     def table(self) -> str:
-        """The columns a choice rests on, as text of at most 80 columns."""
+        """The columns a choice rests on, as text of 80 columns unless a name is long."""
         width = max(len("pipeline"), *(len(name) for name in self.rows))
         lines = [f"{'pipeline':<{width}}  " + "  ".join(COLUMNS.values())]
         lines += [
@@ -152,7 +153,9 @@ def _with_reach(difference: Interval) -> str:
 
 
 def standard_pipelines(
-    mean_labels: float, pos_weight: NDArray[Any] | float | None = None
+    mean_labels: float,
+    pos_weight: NDArray[Any] | float | None = None,
+    calibrators: Mapping[str, Calibrator] = MappingProxyType({}),
 ) -> dict[str, Pipeline]:
     """The pipelines that a choice usually lies between, by name.
 
@@ -162,12 +165,16 @@ def standard_pipelines(
         Labels per row, for the plain top-k.
     pos_weight : float or array, (n_classes,), optional
         Weights of the training; adds the corrected pipelines.
+    calibrators : mapping of str to Calibrator, optional
+        Others by their names; adds each of them, cut at 0.5.
     """
     f1, half = f_beta(1), FixedThreshold(0.0)
     pipelines = {"raw, cut at 0.5": Pipeline([], half)}
     if pos_weight is not None:
         corrected = PosWeightCorrection(pos_weight)
         pipelines["z - log w, cut at 0.5"] = Pipeline([corrected], half)
+    for name, calibrator in calibrators.items():
+        pipelines[f"{name}, cut at 0.5"] = Pipeline([calibrator], half)
     pipelines |= {
         "temperature, cut at 0.5": Pipeline([TemperatureScaling()], half),
         "Platt, cut at 0.5": Pipeline([PlattScaling()], half),

@@ -22,7 +22,6 @@ from calibrate.statistics import Evidence
 PACKAGE = Path(cal.__file__).parent
 
 OPTIONS = {
-    "PosWeightCorrection": [{"pos_weight": 3.0}, {"pos_weight": np.linspace(0.5, 20, 7)}],
     "HierarchicalScaling": [
         {},
         {"pos_weight": np.linspace(0.5, 20, 7)},
@@ -31,6 +30,18 @@ OPTIONS = {
     ],
     "RowScaling": [{}, {"gated": False}],
     "SoftmaxInclusion": [{}, {"row_layer": False}],
+    "PosWeightCorrection": [
+        {"pos_weight": 3.0},
+        {"pos_weight": np.linspace(0.5, 20, 7)},
+        {"pos_weight": 3.0, "label_smoothing": 1e-3},
+    ],
+    "ResamplingCorrection": [
+        {"keep_negatives": 0.1},
+        {"keep_positives": np.linspace(1, 5, 7), "keep_negatives": 0.5},
+    ],
+    "FocalCorrection": [{}, {"gamma": 1.0, "alpha": 0.25}],
+    "AsymmetricLossCorrection": [{}, {"gamma_pos": 1.0, "clip": 0.0, "detached": False}],
+    "LogitAdjustment": [{}, {"prior": np.linspace(0.1, 0.6, 7), "tau": 0.5}],
     "TemperatureScaling": [
         {"per_class": per_class, "bias": bias}
         for per_class in (False, True)
@@ -49,6 +60,9 @@ OPTIONS = {
     "ExpectedCountTopK": [{}, {"min_k": 1, "max_k": 3}],
 }
 """Constructor options to test a method with; a method without an entry is made without options."""
+
+MAY_TIE = {"AsymmetricLossCorrection"}
+"""Calibrators that may make equal what was not: their maps have flat pieces."""
 
 
 NEED_ROWS = (cal.RowScaling, cal.SoftmaxInclusion)
@@ -103,6 +117,13 @@ def decision_of(step, logits, labels, **options):
     else:
         pipeline = cal.Pipeline([], step)
     return pipeline.fit(logits, labels, **options).decision_
+
+
+def of_classes(step, classes):
+    """The step with its numbers per class those of `classes`."""
+    options = step.get_params(deep=False)
+    taken = {name: v[classes] for name, v in options.items() if isinstance(v, np.ndarray)}
+    return clone(step).set_params(**taken)
 
 
 def same_labels(one, other) -> bool:
@@ -183,10 +204,7 @@ def test_the_order_of_the_rows_changes_nothing(step):
 def test_the_order_of_the_classes_changes_nothing(step):
     logits, labels = rows(distinct=True)
     order = np.random.default_rng(2).permutation(logits.shape[1])
-    weights = getattr(step, "pos_weight", None)
-    moved = clone(step)
-    if np.ndim(weights) == 1:
-        moved.set_params(pos_weight=weights[order])
+    moved = of_classes(step, order)
 
     expected = decision_of(step, logits, labels).predict(logits)
     permuted = decision_of(moved, logits[:, order], labels[:, order]).predict(logits[:, order])
@@ -286,7 +304,8 @@ def test_calibration_keeps_the_order_within_a_class(step):
     for before, after in zip(logits.T, calibrated.T, strict=True):
         order = np.argsort(before, kind="stable")
         assert (np.diff(after[order]) >= 0).all()
-        assert len(np.unique(after)) == len(np.unique(before))
+        if type(step).__name__ not in MAY_TIE:
+            assert len(np.unique(after)) == len(np.unique(before))
 
 
 @every_calibrator
@@ -306,10 +325,8 @@ def test_a_calibrator_is_fitted_from_a_histogram_as_from_rows(step):
 @every_step
 def test_one_class_is_enough(step):
     logits, labels = rows(n_classes=1, seed=3)
-    if np.ndim(getattr(step, "pos_weight", None)) == 1:
-        step = clone(step).set_params(pos_weight=2.0)
 
-    predicted = decision_of(step, logits, labels).predict(logits)
+    predicted = decision_of(of_classes(step, [0]), logits, labels).predict(logits)
 
     assert predicted.shape == (300, 1)
 

@@ -99,7 +99,10 @@ def test_provenance_says_what_was_fitted_on_what(tmp_path):
         "PerClassThreshold",
     ]
     assert found["pipeline"][1]["options"] == {"metric": "f_beta(2)"}
-    assert found["pipeline"][0]["options"] == {"pos_weight": "array of shape (3,)"}
+    assert found["pipeline"][0]["options"] == {
+        "pos_weight": "array of shape (3,)",
+        "label_smoothing": 0.0,
+    }
     assert found["pipeline"][1]["findings"][0]["classes"] == (1,)
 
 

@@ -1,4 +1,4 @@
-"""Undo ``pos_weight`` by its own arithmetic: no data needed."""
+"""Undo ``pos_weight``, and label smoothing, by their own arithmetic: no data needed."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from calibrate.base import Calibrator, Fitted
-from calibrate.ops import Affine
+from calibrate.base import Calibrator, Fitted, numbers_per_class
+from calibrate.ops import Affine, Chain, LabelSmoothing
 from calibrate.statistics import Evidence
 
 
@@ -24,16 +24,31 @@ class PosWeightCorrection(Calibrator):
     ----------
     pos_weight : float or array, (n_classes,)
         The weights of training, positive.
+    label_smoothing : float
+        ``e``, if the targets were ``y (1 - e) + e / 2``: at least 0 and below 1.
 
     Raises
     ------
+    TypeError
+        On fit, if the arguments are no numbers.
     ValueError
-        On fit, if a weight is not positive and finite, or there are not as many as classes.
+        On fit, if a weight is not positive and finite, there are not as many as classes, or
+        `label_smoothing` is out of its range.
+
+    Notes
+    -----
+    Smoothed targets ask for ``s(z - log w) = P (1 - e) + e / 2``; that is solved for ``P``, which
+    is kept within [1e-7, 1 - 1e-7]. Logits beyond ``log w +- log((2 - e) / e)`` say more than such
+    targets ask for: they all become one of the two bounds, and what order they had is lost.
+
+    With weights of their own on both sides of the loss, ``pos_weight`` is that of the positives
+    over that of the negatives. A weight on both (``weight=`` in torch) changes nothing.
 
     References
     ----------
     Elkan (2001), The foundations of cost-sensitive learning, theorem 2; King and Zeng (2001),
-    Logistic regression in rare events data, section 4.1.
+    Logistic regression in rare events data, section 4.1; Szegedy et al. (2016), Rethinking the
+    Inception architecture for computer vision, section 7, for the smoothing.
 
     Examples
     --------
@@ -43,10 +58,18 @@ class PosWeightCorrection(Calibrator):
     >>> correction.transform(logits)
     array([[ 2., -1.],
            [ 0.,  2.]], dtype=float32)
+
+    Trained with smoothed labels, the network says 0.905 where the probability is 0.95:
+
+    >>> learned = np.log([[0.905 / 0.095]])
+    >>> smoothed = PosWeightCorrection(1.0, label_smoothing=0.1).fit(learned, [[0]])
+    >>> 1 / (1 + np.exp(-smoothed.transform(learned)))
+    array([[0.95]], dtype=float32)
     """
 
-    def __init__(self, pos_weight: Any) -> None:
+    def __init__(self, pos_weight: Any, label_smoothing: float = 0.0) -> None:
         self.pos_weight = pos_weight
+        self.label_smoothing = label_smoothing
 
     @classmethod
     def from_counts(cls, positives: Any, n_rows: int) -> Self:
@@ -87,16 +110,7 @@ class PosWeightCorrection(Calibrator):
         return cls((negatives + half) / (positives + half))
 
     def _fit(self, evidence: Evidence) -> Fitted:
-        weight = np.asarray(self.pos_weight, dtype=np.float64)
-        if weight.ndim > 1 or (weight.ndim == 1 and len(weight) != evidence.n_classes):
-            raise ValueError(
-                f"pos_weight must be a number or one per class, got shape {weight.shape} for "
-                f"{evidence.n_classes} classes"
-            )
-        wrong = ~(np.isfinite(weight) & (weight > 0))
-        if wrong.any():
-            where = f" at class {int(np.argmax(wrong))}" if weight.ndim else ""
-            raise ValueError(
-                f"pos_weight must be positive and finite, got {weight[wrong].flat[0]:g}{where}"
-            )
-        return Fitted(Affine(np.array(1.0, np.float32), -np.log(weight).astype(np.float32)))
+        weight = numbers_per_class(self.pos_weight, "pos_weight", evidence.n_classes)
+        line = Affine(np.array(1.0, np.float32), -np.log(weight).astype(np.float32))
+        smoothed = LabelSmoothing(self.label_smoothing)
+        return Fitted(Chain((line, smoothed)) if smoothed.label_smoothing else line)

@@ -24,6 +24,13 @@ from calibrate.cli.output import emit_json, note, progress
 )
 @click.option("--seed", default=0, show_default=True, help="Of the random split.")
 @options.pos_weight_option
+@click.option(
+    "--calibrator",
+    "calibrators",
+    multiple=True,
+    metavar="NAME[:OPTION=VALUE,...]",
+    help="Judge this calibrator too, cut at 0.5, as in calibrate fit. May be repeated.",
+)
 @options.labels_options
 @options.logits_options
 @click.option("--markdown", is_flag=True, help="Print the table as Markdown.")
@@ -36,6 +43,7 @@ def command(
     test_fraction: float,
     seed: int,
     pos_weight: str | None,
+    calibrators: tuple[str, ...],
     markdown: bool,
     as_json: bool,
     quiet: bool,
@@ -54,6 +62,7 @@ def command(
     """
     if (test_logits is None) != (test_labels is None):
         raise click.UsageError("--test-logits and --test-labels go together")
+    steps = {name: options.make_step("calibrators", name, {}) for name in calibrators}
     from calibrate.comparison import compare, split_rows, standard_pipelines
 
     rows = options.read_rows(logits, labels, **reading)
@@ -65,7 +74,7 @@ def command(
     mean_labels = fit_rows.labels.n_labels / fit_rows.shape[0]
     sources = [rows.source] if test_logits is None else [rows.source, test_rows.source]
     with progress(quiet, *sources):
-        found = compare(fit_rows, test_rows, standard_pipelines(mean_labels, weights))
+        found = compare(fit_rows, test_rows, standard_pipelines(mean_labels, weights, steps))
     if as_json:
         emit_json("compare", found.as_dict())
         return

@@ -64,7 +64,19 @@ def command(
 
     The default answers "as many predictions as labels". For the highest F1 take
     --rule per-class-threshold (macro) or --rule shared-threshold (micro).
-    """
+
+    A network trained with weights, smoothed labels, another loss or chosen rows says something
+    else than a probability. What training did is undone without labels by
+
+    \b
+      --pos-weight FILE
+      --calibrator pos-weight-correction:pos-weight=FILE,label-smoothing=0.1
+      --calibrator focal-correction:gamma=2,alpha=0.25
+      --calibrator asymmetric-loss-correction:gamma-neg=4,clip=0.05
+      --calibrator resampling-correction:keep-negatives=0.1
+
+    and --calibrator platt-scaling behind it fits what is left.
+    """  # noqa: D301
     refuse_overwrite(output, force)
     steps, last = _parse(calibrators, rule, metric)
     from calibrate.calibrators.pos_weight_correction import PosWeightCorrection

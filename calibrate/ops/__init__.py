@@ -23,6 +23,7 @@ from calibrate.ops.base import (
     RowLabels,
     RowOp,
     flat,
+    number,
 )
 from calibrate.ops.decisions import (
     ExpectedCountTopK,
@@ -32,6 +33,7 @@ from calibrate.ops.decisions import (
     check_count_bounds,
 )
 from calibrate.ops.folding import fold, from_ordinal, ordinal
+from calibrate.ops.losses import AsymmetricLoss, Focal, LabelSmoothing
 from calibrate.ops.piecewise_linear import PiecewiseLinear
 from calibrate.ops.row_affine import RowAffine
 from calibrate.ops.rows import expected_counts, labels_from_mask, sigmoid, top_mask
@@ -40,13 +42,16 @@ __all__ = [
     "LOWEST",
     "OPS",
     "Affine",
+    "AsymmetricLoss",
     "CalibrationOp",
     "Chain",
     "DecisionOp",
     "ElementwiseOp",
     "ExpectedCountTopK",
     "Float32",
+    "Focal",
     "HighestOp",
+    "LabelSmoothing",
     "Op",
     "PiecewiseLinear",
     "RowAffine",
@@ -60,6 +65,7 @@ __all__ = [
     "fold",
     "from_ordinal",
     "labels_from_mask",
+    "number",
     "ordinal",
     "sigmoid",
     "top_mask",
@@ -67,6 +73,16 @@ __all__ = [
 
 OPS: dict[str, type[Op]] = {
     op.wire_name: op
-    for op in (Affine, RowAffine, PiecewiseLinear, Threshold, TopK, ExpectedCountTopK)
+    for op in (
+        Affine,
+        LabelSmoothing,
+        Focal,
+        AsymmetricLoss,
+        RowAffine,
+        PiecewiseLinear,
+        Threshold,
+        TopK,
+        ExpectedCountTopK,
+    )
 }
 """The closed set: a rule file that names anything else is refused."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
+from numbers import Real
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -166,3 +168,24 @@ def per_class(values: Any, name: str) -> NDArray[np.float32]:
         raise ValueError(f"{name} must not hold nan, got nan at class {np.isnan(array).argmax()}")
     array.setflags(write=False)
     return array
+
+
+def number(value: Any, name: str, *, above: float | None = None, below: float = math.inf) -> float:
+    """The value as a float.
+
+    Raises
+    ------
+    TypeError
+        If it is not a number.
+    ValueError
+        If it is not at least 0 (or above `above`) and below `below`.
+    """
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    plain = float(value)
+    low = plain >= 0 if above is None else plain > above
+    if not (low and plain < below):
+        least = "at least 0" if above is None else f"above {above:g}"
+        most = "finite" if below == math.inf else f"below {below:g}"
+        raise ValueError(f"{name} must be {least} and {most}, got {value}")
+    return plain

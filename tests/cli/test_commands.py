@@ -136,6 +136,37 @@ def test_class_names_reach_every_output(files, labels):
     assert np.array_equal(np.load(files / "out.npy"), expected)
 
 
+CORRECTIONS = {
+    "pos-weight-correction:pos-weight=3,label-smoothing=0.1": cal.PosWeightCorrection(3, 0.1),
+    "focal-correction:gamma=2,alpha=0.25": cal.FocalCorrection(2, 0.25),
+    "asymmetric-loss-correction:gamma-neg=4,clip=0.05": cal.AsymmetricLossCorrection(),
+    "asymmetric-loss-correction:gamma-pos=1,detached=false": cal.AsymmetricLossCorrection(
+        gamma_pos=1, detached=False
+    ),
+    "resampling-correction:keep-negatives=0.1": cal.ResamplingCorrection(keep_negatives=0.1),
+    "logit-adjustment:prior=0.2,tau=0.5": cal.LogitAdjustment(0.2, 0.5),
+}
+
+
+@pytest.mark.parametrize("text", CORRECTIONS)
+def test_what_training_did_is_undone_on_the_command_line_as_in_python(files, text):
+    rule = fitted(files, "--calibrator", text, "--rule", "fixed-threshold:threshold=0")
+
+    pipeline = cal.Pipeline([CORRECTIONS[text]], cal.FixedThreshold(0.0))
+    pipeline.fit(files / "logits.npy", files / "labels.npz")
+    loaded = cal.load(rule)
+    steps = [*loaded.steps, loaded.rule]
+    expected = [*pipeline.decision_.steps, pipeline.decision_.rule]
+    assert all(one.same_as(other) for one, other in zip(steps, expected, strict=True))
+
+
+def test_the_help_of_fit_shows_how_to_undo_a_loss():
+    shown = run("fit", "--help").stdout
+
+    for correction in ("pos-weight", "focal", "asymmetric-loss", "resampling"):
+        assert f"  --calibrator {correction}-correction:" in shown
+
+
 def test_without_names_lines_hold_ids(files):
     rule = fitted(files)
 
@@ -158,6 +189,26 @@ def test_compare_prints_held_out_figures_in_80_columns(files):
     assert lines[11].split() == ["less", "the", "first", "macro-F1", "micro-F1", "instance-F1"]
     assert len(lines) == (1 + 9) + 1 + (1 + 8)
     assert "fitted on 200 rows, judged on 200 others, 6 classes" in result.stderr
+
+
+def test_compare_judges_the_calibrators_that_are_asked_for(files):
+    focal, shifted = "focal-correction:gamma=1", "logit-adjustment:tau=0.5"
+
+    result = run(
+        "compare", files / "logits.npy", files / "labels.npz", "--json",
+        "--calibrator", focal, "--calibrator", shifted,
+    )  # fmt: skip
+
+    figures = json.loads(result.stdout)["pipelines"]
+    assert list(figures)[:3] == [
+        "raw, cut at 0.5",
+        f"{focal}, cut at 0.5",
+        f"{shifted}, cut at 0.5",
+    ]
+    # the first moves no logit over 0, the second those of rare classes
+    raw, focal_ratio, shifted_ratio = (row["count_ratio"] for row in list(figures.values())[:3])
+    assert focal_ratio == raw
+    assert shifted_ratio > raw
 
 
 def test_compare_takes_test_rows_of_their_own(files):
@@ -265,7 +316,7 @@ REFUSED = {
     ),
     "unknown calibrator": (
         ["fit", "logits.npy", "labels.npz", "-o", "r", "--calibrator", "magic"],
-        "'magic' is not one of the calibrators: platt-scaling, pos-weight-correction, temp",
+        "'magic' is not one of the calibrators: asymmetric-loss-correction, focal-correction, log",
     ),
     "unknown option": (
         ["fit", "logits.npy", "labels.npz", "-o", "r", "--rule", "top-k:n=2"],
