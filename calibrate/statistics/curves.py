@@ -35,12 +35,34 @@ class BestCuts(NamedTuple):
         """The best cuts of lines one after the other."""
         return cls(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
-    def replace(self, lines: slice, which: NDArray[np.bool_], by: BestCuts) -> None:
-        """Put the cuts of `by` in the place of those of `which` of some lines."""
+    def of(self, lines: NDArray[np.intp]) -> BestCuts:
+        """The cuts of some lines."""
+        return BestCuts(self.threshold[lines], self.value[lines], self.tp[lines], self.fp[lines])
+
+    def put(self, lines: NDArray[np.intp], others: BestCuts) -> None:
+        """The cuts of `others` take the place of those of these lines."""
         mine: tuple[NDArray[Any], ...] = tuple(self)
-        theirs: tuple[NDArray[Any], ...] = tuple(by)
-        for values, others in zip(mine, theirs, strict=True):
-            values[lines][which] = others[which]
+        theirs: tuple[NDArray[Any], ...] = tuple(others)
+        for values, new in zip(mine, theirs, strict=True):
+            values[lines] = new
+
+
+def judged(metric: Metric, counts: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """`metric` at these tp, fp, fn, tn, float64; nan where it has no value.
+
+    Raises
+    ------
+    ValueError
+        If the metric does not return one real number per cut.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        values = np.asarray(metric(*counts))
+    if values.shape != counts[0].shape or values.dtype.kind not in "fiub":
+        raise ValueError(
+            f"a metric must return one real number per cut, got shape {values.shape} and "
+            f"dtype {values.dtype} for {len(counts[0])} cuts"
+        )
+    return np.ascontiguousarray(values, dtype=np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,16 +116,8 @@ class ThresholdCurves:
             If the metric does not return one real number per entry.
         """
         counts = [c.astype(np.float64) for c in (self.tp, self.fp, self.fn, self.tn)]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            values = np.asarray(metric(*counts))
-        if values.shape != self.tp.shape or values.dtype.kind not in "fiub":
-            raise ValueError(
-                f"a metric must return one real number per cut, got shape {values.shape} and "
-                f"dtype {values.dtype} for {len(self.tp)} cuts"
-            )
-        values = values.astype(np.float64)
-        values[np.isnan(values)] = -np.inf
-        return values
+        values = judged(metric, counts)
+        return np.where(np.isnan(values), -np.inf, values)
 
     def best(self, metric: Metric) -> BestCuts:
         """The cut of highest value of each line; among equals the one that predicts fewest."""
@@ -166,7 +180,7 @@ def curves_of_lines(strip: ClassStrip, every_cut: bool = False) -> Iterator[Thre
     for first in range(0, n_lines, width):
         last = min(first + width, n_lines)
         part = strip.indptr[first : last + 1]
-        yield _curves_everywhere(
+        yield curves_everywhere(
             strip.scores[first:last],
             part - part[0],
             positives[part[0] : part[-1]],
@@ -194,20 +208,22 @@ def curves_of_scores(
     length = np.empty(n_lines, dtype=np.int64)
     threads.over_ranges(
         lambda first, last: curves_at_positives(
-            scores, start, stop, floors, indptr, positives, first, last, LOWEST, *entries, length
+            scores, start, stop, floors, indptr, positives, first, last, True, LOWEST, *entries,
+            length,
         ),
         n_lines,
-    )
+    )  # fmt: skip
     places = indptr[:-1] + np.arange(n_lines)
     return _filled(places, length, entries, np.diff(indptr), n_rows, first_class)
 
 
-def _curves_everywhere(
+def curves_everywhere(
     lines: NDArray[np.float32],
     indptr: NDArray[np.int64],
     positives: NDArray[np.float32],
     start: int,
 ) -> ThresholdCurves:
+    """Curves at every distinct score of sorted lines; see `calibrate.kernels.curves`."""
     n_lines, n_scores = lines.shape
     size = n_lines * (n_scores + 1)
     entries = np.empty(size, np.float32), np.empty(size, np.int64), np.empty(size, np.int64)

@@ -17,25 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibrate import threads
-from calibrate.data import ClassStrip, LabelledLogits
+from calibrate.data import LabelledLogits
 from calibrate.kernels import sweep as kernels
 from calibrate.metrics import Metric
 from calibrate.ops import LOWEST
-from calibrate.statistics.curves import (
-    BestCuts,
-    ThresholdCurves,
-    curves_of_lines,
-    curves_of_scores,
-)
+from calibrate.statistics.curves import BestCuts, ThresholdCurves, curves_of_scores
+from calibrate.statistics.every_cut import best_of_every_cut
 
 GROUP_CLASSES = 1536
 """Classes that one thread looks at together, at most: 6 KiB of each row, which is quick to read."""
 
 COLLECTED_CELLS = 3 << 23
 """Scores that a thread has room for at once: 96 MiB, of which what is not used costs nothing."""
-
-_EVERY_CUT_CELLS = 1 << 18
-"""Cells of which a thread holds every cut at once; with the values of a metric, 30 MiB."""
 
 _N_CUTS = 16
 """Cuts at which a class is estimated, at even shares of its positives."""
@@ -62,24 +55,9 @@ def best_cuts(data: LabelledLogits, *metrics: Metric) -> list[BestCuts]:
     if all(getattr(metric, "positives_suffice", False) for metric in metrics):
         found = _of_groups(data, metrics)
     else:
-        found = _of_every_cut(data, metrics)
+        found = best_of_every_cut(data, metrics)
     data.source.warn_of_probabilities()
     return [BestCuts.joined([parts[place] for parts in found]) for place in range(len(metrics))]
-
-
-def _of_every_cut(data: LabelledLogits, metrics: Sequence[Metric]) -> list[list[BestCuts]]:
-    found = []
-    for strip in data.strips():
-        n_lines, n_rows = strip.scores.shape
-        width = max(1, _EVERY_CUT_CELLS // n_rows)
-
-        def best(first: int, strip: ClassStrip = strip, width: int = width) -> list[BestCuts]:
-            lines = strip.part(first, min(first + width, len(strip.scores)))
-            curves = list(curves_of_lines(lines, every_cut=True))
-            return [BestCuts.joined([c.best(metric) for c in curves]) for metric in metrics]
-
-        found += threads.each(best, range(0, n_lines, width))
-    return found
 
 
 def _of_groups(data: LabelledLogits, metrics: Sequence[Metric]) -> list[list[BestCuts]]:
@@ -120,7 +98,8 @@ class _Group:
                 doubtful = _Group(self.data, self.first + a, self.first + b, self.n_positives[a:b])
                 again = doubtful._exhaustive(~proven[a:b], metrics)
                 for cuts, exact in zip(found, again, strict=True):
-                    cuts.replace(slice(a, b), ~proven[a:b], exact)
+                    here = np.flatnonzero(~proven[a:b])
+                    cuts.put(a + here, exact.of(here))
         return found
 
     def _exhaustive(self, which: NDArray[np.bool_], metrics: Sequence[Metric]) -> list[BestCuts]:
