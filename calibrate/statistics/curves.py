@@ -197,10 +197,12 @@ def curves_of_scores(
     positives: NDArray[np.float32],
     n_rows: int,
     first_class: int,
+    midway: bool = True,
 ) -> ThresholdCurves:
     """Curves at the positives, above a floor; see `calibrate.kernels.sweep.curves_at_positives`.
 
-    The threshold of the lowest cut is nan where it depends on what lies below the floor.
+    The threshold of the lowest cut is nan where it depends on what lies below the floor. If they
+    are not to be midway, the thresholds are the scores of the positives.
     """
     n_lines = len(start)
     size = int(indptr[-1]) + n_lines
@@ -208,8 +210,8 @@ def curves_of_scores(
     length = np.empty(n_lines, dtype=np.int64)
     threads.over_ranges(
         lambda first, last: curves_at_positives(
-            scores, start, stop, floors, indptr, positives, first, last, True, LOWEST, *entries,
-            length,
+            scores, start, stop, floors, indptr, positives, first, last, midway, LOWEST,
+            *entries, length,
         ),
         n_lines,
     )  # fmt: skip

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from calibrate import threads
 from calibrate.data import LabelledLogits
 from calibrate.kernels import lattice as kernels
+from calibrate.kernels.midway import settle
 from calibrate.kernels.sweep import curves_at_positives, gather_positives
 from calibrate.metrics import Metric
 from calibrate.ops import LOWEST
@@ -126,7 +127,9 @@ class _Group:
         best = BestCuts(
             np.empty(n_lines, dtype=np.float32), value, np.empty_like(point), np.empty_like(point)
         )
-        kernels.settle(self.lines, *self.turns[:5], LOWEST, point, best.threshold, best.tp, best.fp)
+        level = np.empty_like(point)
+        kernels.levels(fp, indptr, length, point, level)
+        settle(self.lines, *self.turns[:5], LOWEST, point, level, best.threshold, best.tp, best.fp)
         unreached = np.isnan(best.threshold)
         if unreached.any():
             self._sort(np.flatnonzero(unreached), metric, best)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from calibrate import threads
 from calibrate.data import LabelledLogits
 from calibrate.kernels import sweep as kernels
+from calibrate.kernels.midway import move_midway
 from calibrate.metrics import Metric
 from calibrate.ops import LOWEST
 from calibrate.statistics.curves import BestCuts, ThresholdCurves, curves_of_scores
@@ -50,7 +51,7 @@ def best_cuts(data: LabelledLogits, *metrics: Metric) -> list[BestCuts]:
     """For each metric the best cut of every class, as if all cuts had been tried.
 
     A metric that promises ``positives_suffice`` (`calibrate.metrics.CutMetric`) is swept without a
-    sort; with any other, every distinct score of every class is tried.
+    sort, and down to a floor; with any other, every cut of every class is tried.
     """
     if all(getattr(metric, "positives_suffice", False) for metric in metrics):
         found = _of_groups(data, metrics)
@@ -96,15 +97,21 @@ class _Group:
         if not proven.all():
             for a, b in self._runs(~proven):
                 doubtful = _Group(self.data, self.first + a, self.first + b, self.n_positives[a:b])
-                again = doubtful._exhaustive(~proven[a:b], metrics)
+                own = positives[self.indptr[a] : self.indptr[b]]
+                again = doubtful._exhaustive(~proven[a:b], own, metrics)
                 for cuts, exact in zip(found, again, strict=True):
                     here = np.flatnonzero(~proven[a:b])
                     cuts.put(a + here, exact.of(here))
         return found
 
-    def _exhaustive(self, which: NDArray[np.bool_], metrics: Sequence[Metric]) -> list[BestCuts]:
+    def _exhaustive(
+        self,
+        which: NDArray[np.bool_],
+        positives: NDArray[np.float32],
+        metrics: Sequence[Metric],
+    ) -> list[BestCuts]:
         """The best cuts of some classes of the group, from all of their scores."""
-        return self._above(_Floors.none(which, self.n_rows), self._sorted_positives(), metrics)[0]
+        return self._above(_Floors.none(which, self.n_rows), positives, metrics)[0]
 
     def _runs(self, which: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
         """Ranges that hold the classes in `which`, none begun where it costs more than it spares.
@@ -187,9 +194,11 @@ class _Group:
         proven: list[NDArray[np.bool_]] = []
         for first, last in _parts(floors.room):
             part = slice(first, last)
-            curves, tp, above = self._curves(part, floors, positives)
+            curves, scores, tp, above = self._curves(part, floors, positives)
             n = self.n_positives[part]
             here = [curves.best(metric) for metric in metrics]
+            for best in here:
+                move_midway(*scores, LOWEST, best.threshold)
             kept = above[0] <= floors.room[part]
             next_tp = np.vstack([tp[1:], n])
             for metric, best in zip(metrics, here, strict=True):
@@ -204,12 +213,12 @@ class _Group:
 
     def _curves(
         self, part: slice, floors: _Floors, positives: NDArray[np.float32]
-    ) -> tuple[ThresholdCurves, NDArray[np.int64], NDArray[np.int64]]:
-        """Exact curves of some classes above their floors.
+    ) -> tuple[ThresholdCurves, _Collected, NDArray[np.int64], NDArray[np.int64]]:
+        """Exact curves of some classes above their floors; thresholds are scores of positives.
 
-        Also the positives and the scores from the floor up, and from each step below it up, shape
-        (1 + n_steps, n_classes). A curve is of no use where more scores lie above the floor than
-        there is room for.
+        Also the scores, and how many positives and scores lie from the floor up, and from each
+        step below it up, shape (1 + n_steps, n_classes). A curve is of no use where more scores
+        lie above the floor than there is room for.
         """
         floor, room = floors.floor[part], floors.room[part]
         steps = np.ascontiguousarray(floors.steps[:, part])
@@ -227,11 +236,20 @@ class _Group:
         indptr = indptr - indptr[0]
         tp = np.empty((1 + len(steps), len(floor)), dtype=np.int64)
         kernels.count_sorted(own, indptr, np.vstack([floor[None], steps]), tp)
+        collected = _Collected(scores, start, np.minimum(place, limit), floor)
         curves = curves_of_scores(
-            scores, start, np.minimum(place, limit), floor, indptr, own, self.n_rows,
-            self.first + part.start,
-        )  # fmt: skip
-        return curves, tp, np.vstack([(place - start)[None], counts])
+            *collected, indptr, own, self.n_rows, self.first + part.start, midway=False
+        )
+        return curves, collected, tp, np.vstack([(place - start)[None], counts])
+
+
+class _Collected(NamedTuple):
+    """Scores from the floor of each class up: those of class c are ``scores[start[c]:stop[c]]``."""
+
+    scores: NDArray[np.float32]
+    start: NDArray[np.int64]
+    stop: NDArray[np.int64]
+    floor: NDArray[np.float32]
 
 
 class _Floors(NamedTuple):

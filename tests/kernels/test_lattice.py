@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calibrate.kernels import lattice
+from calibrate.kernels.midway import move_midway, settle
 from calibrate.kernels.sweep import curves_at_positives
 
 LAW = settings(derandomize=True, deadline=None, max_examples=150)
@@ -122,8 +123,9 @@ def test_each_point_is_settled_at_its_cut_or_found_to_have_none(case):
     for place in range(max(map(len, walks))):
         point = np.array([min(place, len(walk) - 1) for walk in walks])
         threshold = np.zeros(len(lines), np.float32)
-        tp, fp = np.zeros(len(lines), np.int64), np.zeros(len(lines), np.int64)
-        lattice.settle(lines, *turns, LOWEST, point, threshold, tp, fp)
+        tp, fp, level = (np.zeros(len(lines), np.int64) for _ in range(3))
+        lattice.levels(*turns[2:], point, level)
+        settle(lines, *turns, LOWEST, point, level, threshold, tp, fp)
 
         for c, walk in enumerate(walks):
             assert (tp[c], fp[c]) == walk[point[c]]
@@ -138,7 +140,8 @@ def test_infinite_scores_without_a_label_lie_above_the_first_turn():
 
     found = []
     for point in range(4):
-        lattice.settle(lines, *turns, LOWEST, np.array([point]), threshold, tp, fp)
+        level = np.array([0])
+        settle(lines, *turns, LOWEST, np.array([point]), level, threshold, tp, fp)
         found.append((threshold[0], tp[0], fp[0]))
 
     # the two infinite scores go by together
@@ -146,3 +149,25 @@ def test_infinite_scores_without_a_label_lie_above_the_first_turn():
     assert found[0] == (np.inf, 0, 0)
     assert found[2] == (np.inf, 0, 2)
     assert found[3] == (1.5, 0, 3)
+
+
+@LAW
+@given(classes(), st.sampled_from([-np.inf, -1.0, 0.0, 1.0]))
+def test_a_threshold_moves_midway_to_the_next_lower_score(case, floor):
+    lines, _ = case
+    kept = [line[line >= floor] for line in lines]
+    stop = np.cumsum([len(line) for line in kept])
+    start = stop - [len(line) for line in kept]
+    floors = np.full(len(lines), floor, np.float32)
+
+    for place in range(lines.shape[1] + 1):
+        chosen = [np.append(line, np.inf)[min(place, len(line))] for line in kept]
+        threshold = np.array(chosen, np.float32)
+        move_midway(np.concatenate(kept), start, stop, floors, LOWEST, threshold)
+
+        for found, cut, line in zip(threshold, chosen, kept, strict=True):
+            lower = line[line < cut].max(initial=-np.inf)
+            expected = naive.midway(None if lower == -np.inf else lower, cut)
+            if lower == -np.inf and floor > -np.inf:
+                expected = np.float32(np.nan)
+            np.testing.assert_equal(found, np.float32(np.inf) if cut == np.inf else expected)
