@@ -21,6 +21,9 @@ from calibrate.statistics.histogram import ScoreHistogram
 _EVERY_CUT_CELLS = 1 << 22
 """Cells whose cuts are held at once: with every distinct score, 20 bytes and the metric's own."""
 
+_JUDGED_ENTRIES = 1 << 18
+"""Entries that are judged at once, about: with the values of a metric, 30 MiB."""
+
 
 class BestCuts(NamedTuple):
     """The best cut of each line, shape (n_lines,)."""
@@ -119,8 +122,26 @@ class ThresholdCurves:
         values = judged(metric, counts)
         return np.where(np.isnan(values), -np.inf, values)
 
+    def lines(self, first: int, last: int) -> ThresholdCurves:
+        """The curves of some lines, where they lie."""
+        here, lines = slice(self.indptr[first], self.indptr[last]), slice(first, last)
+        return ThresholdCurves(
+            self.indptr[first : last + 1] - self.indptr[first],
+            self.threshold[here],
+            self.tp[here],
+            self.fp[here],
+            self.positives[lines],
+            self.cells[lines],
+            self.start + first,
+        )
+
     def best(self, metric: Metric) -> BestCuts:
         """The cut of highest value of each line; among equals the one that predicts fewest."""
+        n_parts = min(len(self.positives), -(-len(self.tp) // _JUDGED_ENTRIES))
+        ends = [len(self.positives) * part // n_parts for part in range(n_parts + 1)]
+        return BestCuts.joined([self.lines(*part)._best(metric) for part in pairwise(ends)])
+
+    def _best(self, metric: Metric) -> BestCuts:
         values = self.values(metric)
         highest = np.maximum.reduceat(values, self.indptr[:-1])
         winners = np.flatnonzero(values == highest[self.line])

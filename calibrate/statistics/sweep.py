@@ -199,6 +199,7 @@ class _Group:
             here = [curves.best(metric) for metric in metrics]
             for best in here:
                 move_midway(*scores, LOWEST, best.threshold)
+            del scores  # room for those of the next part
             kept = above[0] <= floors.room[part]
             next_tp = np.vstack([tp[1:], n])
             for metric, best in zip(metrics, here, strict=True):
