@@ -76,6 +76,19 @@ def best_cut(scores, positive, metric):
     return best
 
 
+def path_points(scores, positive):
+    """All (tp, fp) from the top down, as if each negative between two scores of positives came
+    by itself: those that tie with a positive are passed before it as well as with it."""
+    cuts = cuts_on_positives(scores, positive)
+    scored = [p for s, p in zip(scores, positive, strict=True) if s > -math.inf]
+    last = sum(not p for p in scored)
+    points = []
+    for place, (_, tp, fp, _, _) in enumerate(cuts):
+        until = cuts[place + 1][2] if place + 1 < len(cuts) else last
+        points += [(tp, false) for false in range(fp, until + 1)]
+    return points
+
+
 def _share(part, whole):
     return part / whole if whole else 0.0
 

@@ -21,6 +21,9 @@ from calibrate.statistics.histogram import ScoreHistogram
 _EVERY_CUT_CELLS = 1 << 22
 """Cells whose cuts are held at once: with every distinct score, 20 bytes and the metric's own."""
 
+_JUDGED_ENTRIES = 1 << 18
+"""Entries that are judged at once, about: with the values of a metric, 30 MiB."""
+
 
 class BestCuts(NamedTuple):
     """The best cut of each line, shape (n_lines,)."""
@@ -35,12 +38,34 @@ class BestCuts(NamedTuple):
         """The best cuts of lines one after the other."""
         return cls(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
-    def replace(self, lines: slice, which: NDArray[np.bool_], by: BestCuts) -> None:
-        """Put the cuts of `by` in the place of those of `which` of some lines."""
+    def of(self, lines: NDArray[np.intp]) -> BestCuts:
+        """The cuts of some lines."""
+        return BestCuts(self.threshold[lines], self.value[lines], self.tp[lines], self.fp[lines])
+
+    def put(self, lines: NDArray[np.intp], others: BestCuts) -> None:
+        """The cuts of `others` take the place of those of these lines."""
         mine: tuple[NDArray[Any], ...] = tuple(self)
-        theirs: tuple[NDArray[Any], ...] = tuple(by)
-        for values, others in zip(mine, theirs, strict=True):
-            values[lines][which] = others[which]
+        theirs: tuple[NDArray[Any], ...] = tuple(others)
+        for values, new in zip(mine, theirs, strict=True):
+            values[lines] = new
+
+
+def judged(metric: Metric, counts: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """`metric` at these tp, fp, fn, tn, float64; nan where it has no value.
+
+    Raises
+    ------
+    ValueError
+        If the metric does not return one real number per cut.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        values = np.asarray(metric(*counts))
+    if values.shape != counts[0].shape or values.dtype.kind not in "fiub":
+        raise ValueError(
+            f"a metric must return one real number per cut, got shape {values.shape} and "
+            f"dtype {values.dtype} for {len(counts[0])} cuts"
+        )
+    return np.ascontiguousarray(values, dtype=np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,19 +119,29 @@ class ThresholdCurves:
             If the metric does not return one real number per entry.
         """
         counts = [c.astype(np.float64) for c in (self.tp, self.fp, self.fn, self.tn)]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            values = np.asarray(metric(*counts))
-        if values.shape != self.tp.shape or values.dtype.kind not in "fiub":
-            raise ValueError(
-                f"a metric must return one real number per cut, got shape {values.shape} and "
-                f"dtype {values.dtype} for {len(self.tp)} cuts"
-            )
-        values = values.astype(np.float64)
-        values[np.isnan(values)] = -np.inf
-        return values
+        values = judged(metric, counts)
+        return np.where(np.isnan(values), -np.inf, values)
+
+    def lines(self, first: int, last: int) -> ThresholdCurves:
+        """The curves of some lines, where they lie."""
+        here, lines = slice(self.indptr[first], self.indptr[last]), slice(first, last)
+        return ThresholdCurves(
+            self.indptr[first : last + 1] - self.indptr[first],
+            self.threshold[here],
+            self.tp[here],
+            self.fp[here],
+            self.positives[lines],
+            self.cells[lines],
+            self.start + first,
+        )
 
     def best(self, metric: Metric) -> BestCuts:
         """The cut of highest value of each line; among equals the one that predicts fewest."""
+        n_parts = min(len(self.positives), -(-len(self.tp) // _JUDGED_ENTRIES))
+        ends = [len(self.positives) * part // n_parts for part in range(n_parts + 1)]
+        return BestCuts.joined([self.lines(*part)._best(metric) for part in pairwise(ends)])
+
+    def _best(self, metric: Metric) -> BestCuts:
         values = self.values(metric)
         highest = np.maximum.reduceat(values, self.indptr[:-1])
         winners = np.flatnonzero(values == highest[self.line])
@@ -166,7 +201,7 @@ def curves_of_lines(strip: ClassStrip, every_cut: bool = False) -> Iterator[Thre
     for first in range(0, n_lines, width):
         last = min(first + width, n_lines)
         part = strip.indptr[first : last + 1]
-        yield _curves_everywhere(
+        yield curves_everywhere(
             strip.scores[first:last],
             part - part[0],
             positives[part[0] : part[-1]],
@@ -183,10 +218,12 @@ def curves_of_scores(
     positives: NDArray[np.float32],
     n_rows: int,
     first_class: int,
+    midway: bool = True,
 ) -> ThresholdCurves:
     """Curves at the positives, above a floor; see `calibrate.kernels.sweep.curves_at_positives`.
 
-    The threshold of the lowest cut is nan where it depends on what lies below the floor.
+    The threshold of the lowest cut is nan where it depends on what lies below the floor. If they
+    are not to be midway, the thresholds are the scores of the positives.
     """
     n_lines = len(start)
     size = int(indptr[-1]) + n_lines
@@ -194,20 +231,22 @@ def curves_of_scores(
     length = np.empty(n_lines, dtype=np.int64)
     threads.over_ranges(
         lambda first, last: curves_at_positives(
-            scores, start, stop, floors, indptr, positives, first, last, LOWEST, *entries, length
+            scores, start, stop, floors, indptr, positives, first, last, midway, LOWEST,
+            *entries, length,
         ),
         n_lines,
-    )
+    )  # fmt: skip
     places = indptr[:-1] + np.arange(n_lines)
     return _filled(places, length, entries, np.diff(indptr), n_rows, first_class)
 
 
-def _curves_everywhere(
+def curves_everywhere(
     lines: NDArray[np.float32],
     indptr: NDArray[np.int64],
     positives: NDArray[np.float32],
     start: int,
 ) -> ThresholdCurves:
+    """Curves at every distinct score of sorted lines; see `calibrate.kernels.curves`."""
     n_lines, n_scores = lines.shape
     size = n_lines * (n_scores + 1)
     entries = np.empty(size, np.float32), np.empty(size, np.int64), np.empty(size, np.int64)

@@ -17,25 +17,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibrate import threads
-from calibrate.data import ClassStrip, LabelledLogits
+from calibrate.data import LabelledLogits
 from calibrate.kernels import sweep as kernels
+from calibrate.kernels.midway import move_midway
 from calibrate.metrics import Metric
 from calibrate.ops import LOWEST
-from calibrate.statistics.curves import (
-    BestCuts,
-    ThresholdCurves,
-    curves_of_lines,
-    curves_of_scores,
-)
+from calibrate.statistics.curves import BestCuts, ThresholdCurves, curves_of_scores
+from calibrate.statistics.every_cut import best_of_every_cut
 
 GROUP_CLASSES = 1536
 """Classes that one thread looks at together, at most: 6 KiB of each row, which is quick to read."""
 
 COLLECTED_CELLS = 3 << 23
 """Scores that a thread has room for at once: 96 MiB, of which what is not used costs nothing."""
-
-_EVERY_CUT_CELLS = 1 << 18
-"""Cells of which a thread holds every cut at once; with the values of a metric, 30 MiB."""
 
 _N_CUTS = 16
 """Cuts at which a class is estimated, at even shares of its positives."""
@@ -57,29 +51,14 @@ def best_cuts(data: LabelledLogits, *metrics: Metric) -> list[BestCuts]:
     """For each metric the best cut of every class, as if all cuts had been tried.
 
     A metric that promises ``positives_suffice`` (`calibrate.metrics.CutMetric`) is swept without a
-    sort; with any other, every distinct score of every class is tried.
+    sort, and down to a floor; with any other, every cut of every class is tried.
     """
     if all(getattr(metric, "positives_suffice", False) for metric in metrics):
         found = _of_groups(data, metrics)
     else:
-        found = _of_every_cut(data, metrics)
+        found = best_of_every_cut(data, metrics)
     data.source.warn_of_probabilities()
     return [BestCuts.joined([parts[place] for parts in found]) for place in range(len(metrics))]
-
-
-def _of_every_cut(data: LabelledLogits, metrics: Sequence[Metric]) -> list[list[BestCuts]]:
-    found = []
-    for strip in data.strips():
-        n_lines, n_rows = strip.scores.shape
-        width = max(1, _EVERY_CUT_CELLS // n_rows)
-
-        def best(first: int, strip: ClassStrip = strip, width: int = width) -> list[BestCuts]:
-            lines = strip.part(first, min(first + width, len(strip.scores)))
-            curves = list(curves_of_lines(lines, every_cut=True))
-            return [BestCuts.joined([c.best(metric) for c in curves]) for metric in metrics]
-
-        found += threads.each(best, range(0, n_lines, width))
-    return found
 
 
 def _of_groups(data: LabelledLogits, metrics: Sequence[Metric]) -> list[list[BestCuts]]:
@@ -118,14 +97,21 @@ class _Group:
         if not proven.all():
             for a, b in self._runs(~proven):
                 doubtful = _Group(self.data, self.first + a, self.first + b, self.n_positives[a:b])
-                again = doubtful._exhaustive(~proven[a:b], metrics)
+                own = positives[self.indptr[a] : self.indptr[b]]
+                again = doubtful._exhaustive(~proven[a:b], own, metrics)
                 for cuts, exact in zip(found, again, strict=True):
-                    cuts.replace(slice(a, b), ~proven[a:b], exact)
+                    here = np.flatnonzero(~proven[a:b])
+                    cuts.put(a + here, exact.of(here))
         return found
 
-    def _exhaustive(self, which: NDArray[np.bool_], metrics: Sequence[Metric]) -> list[BestCuts]:
+    def _exhaustive(
+        self,
+        which: NDArray[np.bool_],
+        positives: NDArray[np.float32],
+        metrics: Sequence[Metric],
+    ) -> list[BestCuts]:
         """The best cuts of some classes of the group, from all of their scores."""
-        return self._above(_Floors.none(which, self.n_rows), self._sorted_positives(), metrics)[0]
+        return self._above(_Floors.none(which, self.n_rows), positives, metrics)[0]
 
     def _runs(self, which: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
         """Ranges that hold the classes in `which`, none begun where it costs more than it spares.
@@ -208,9 +194,12 @@ class _Group:
         proven: list[NDArray[np.bool_]] = []
         for first, last in _parts(floors.room):
             part = slice(first, last)
-            curves, tp, above = self._curves(part, floors, positives)
+            curves, scores, tp, above = self._curves(part, floors, positives)
             n = self.n_positives[part]
             here = [curves.best(metric) for metric in metrics]
+            for best in here:
+                move_midway(*scores, LOWEST, best.threshold)
+            del scores  # room for those of the next part
             kept = above[0] <= floors.room[part]
             next_tp = np.vstack([tp[1:], n])
             for metric, best in zip(metrics, here, strict=True):
@@ -225,12 +214,12 @@ class _Group:
 
     def _curves(
         self, part: slice, floors: _Floors, positives: NDArray[np.float32]
-    ) -> tuple[ThresholdCurves, NDArray[np.int64], NDArray[np.int64]]:
-        """Exact curves of some classes above their floors.
+    ) -> tuple[ThresholdCurves, _Collected, NDArray[np.int64], NDArray[np.int64]]:
+        """Exact curves of some classes above their floors; thresholds are scores of positives.
 
-        Also the positives and the scores from the floor up, and from each step below it up, shape
-        (1 + n_steps, n_classes). A curve is of no use where more scores lie above the floor than
-        there is room for.
+        Also the scores, and how many positives and scores lie from the floor up, and from each
+        step below it up, shape (1 + n_steps, n_classes). A curve is of no use where more scores
+        lie above the floor than there is room for.
         """
         floor, room = floors.floor[part], floors.room[part]
         steps = np.ascontiguousarray(floors.steps[:, part])
@@ -248,11 +237,20 @@ class _Group:
         indptr = indptr - indptr[0]
         tp = np.empty((1 + len(steps), len(floor)), dtype=np.int64)
         kernels.count_sorted(own, indptr, np.vstack([floor[None], steps]), tp)
+        collected = _Collected(scores, start, np.minimum(place, limit), floor)
         curves = curves_of_scores(
-            scores, start, np.minimum(place, limit), floor, indptr, own, self.n_rows,
-            self.first + part.start,
-        )  # fmt: skip
-        return curves, tp, np.vstack([(place - start)[None], counts])
+            *collected, indptr, own, self.n_rows, self.first + part.start, midway=False
+        )
+        return curves, collected, tp, np.vstack([(place - start)[None], counts])
+
+
+class _Collected(NamedTuple):
+    """Scores from the floor of each class up: those of class c are ``scores[start[c]:stop[c]]``."""
+
+    scores: NDArray[np.float32]
+    start: NDArray[np.int64]
+    stop: NDArray[np.int64]
+    floor: NDArray[np.float32]
 
 
 class _Floors(NamedTuple):

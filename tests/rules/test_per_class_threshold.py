@@ -9,7 +9,7 @@ from sklearn.metrics import precision_recall_curve
 
 from calibrate import FitWarning, PerClassThreshold, ScoreHistogram, metrics
 from calibrate.data import dataset, labelled_logits, logits
-from calibrate.statistics import Grid, curves
+from calibrate.statistics import Grid, curves, every_cut
 
 LAW = settings(derandomize=True, deadline=None, max_examples=60)
 quiet = pytest.mark.filterwarnings("ignore::calibrate.FitWarning", "ignore:all logits lie in")
@@ -172,7 +172,9 @@ def test_threads_blocks_and_strips_change_no_threshold(metric, monkeypatch):
     monkeypatch.setattr(dataset, "STRIP_CELLS", 7500)
     monkeypatch.setattr(dataset, "_FEWEST_CLASSES", 1)
     monkeypatch.setattr(dataset, "TRANSPOSED_CELLS", 300)
-    monkeypatch.setattr(curves, "_EVERY_CUT_CELLS", 3000)
+    monkeypatch.setattr(every_cut, "GROUP_CELLS", 7500)
+    monkeypatch.setattr(every_cut, "_POINTS_AT_ONCE", 700)
+    monkeypatch.setattr(curves, "_JUDGED_ENTRIES", 50)
     again = rule.fit(scores, labels).op_.threshold
 
     assert again.tolist() == threshold.tolist()

@@ -8,7 +8,7 @@ from calibrate import metrics
 from calibrate.data import dataset, labelled_logits
 from calibrate.kernels import sweep as kernels
 from calibrate.ops import Affine
-from calibrate.statistics import best_cuts, sweep, threshold_curves
+from calibrate.statistics import best_cuts, every_cut, sweep, threshold_curves
 
 LAW = settings(derandomize=True, deadline=None, max_examples=60)
 pytestmark = pytest.mark.filterwarnings("ignore:all logits lie in")
@@ -168,6 +168,74 @@ def test_a_metric_that_promises_less_is_never_looked_at_from_a_floor(monkeypatch
     assert swept(labelled_logits(scores, labels), Odd()) == exhaustive(scores, labels, Odd())
 
 
+def bumpy(tp, fp, fn, tn):
+    """It promises nothing: it rises and falls with every count."""
+    return np.sin(3.0 * tp + 2.0 * fp) + 0.1 * tp + np.cos(5.0 * fn) - 0.01 * tn
+
+
+def flat(tp, fp, fn, tn):
+    return np.floor((tp + fp) / 4)
+
+
+def often_nan(tp, fp, fn, tn):
+    return np.where((tp + fp) % 3 == 1, np.nan, fp / (tp + fn))
+
+
+UNPROMISED = [bumpy, flat, often_nan, lambda tp, fp, fn, tn: fp - tp, lambda tp, *_: 0 * tp]
+
+
+@pytest.mark.parametrize("metric", UNPROMISED)
+@LAW
+@given(rows(), st.sampled_from([1, 20, 1 << 14]), st.sampled_from([1, 5, 1 << 24]))
+def test_a_metric_that_promises_nothing_has_the_cuts_of_the_slow_search(
+    metric, case, points, cells
+):
+    scores, labels = case
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(every_cut, "_POINTS_AT_ONCE", points)
+        patch.setattr(every_cut, "GROUP_CELLS", cells)
+        (found,) = best_cuts(labelled_logits(scores, labels, nan="negative"), metric)
+
+    for c in range(scores.shape[1]):
+        with np.errstate(divide="ignore", invalid="ignore"):
+            value, threshold = naive.best_cut(scores[:, c], labels[:, c], metric)
+        assert (found.value[c], found.threshold[c]) == (value, threshold)
+        if value > -np.inf:
+            tp, fp, _, _ = naive.counts_at(threshold, scores[:, c], labels[:, c])
+            assert (found.tp[c], found.fp[c]) == (tp, fp)
+
+
+@pytest.mark.parametrize("metric", UNPROMISED)
+@pytest.mark.parametrize("decimals", [1, 3, 9])
+def test_of_many_rows_every_cut_is_tried_whatever_the_ties(metric, decimals):
+    scores, labels = simulated(decimals=decimals)
+
+    assert swept(labelled_logits(scores, labels), metric) == exhaustive(scores, labels, metric)
+
+
+def test_without_ties_no_class_is_sorted(monkeypatch):
+    scores, labels = simulated(decimals=9)
+    scores[:, 4] += np.arange(len(scores)) / 10_000
+    sorted_after_all = []
+    monkeypatch.setattr(
+        every_cut._Group, "_sort", lambda group, which, *_: sorted_after_all.extend(which)
+    )
+
+    best_cuts(labelled_logits(scores, labels), bumpy)
+
+    assert sorted_after_all == []
+
+
+def test_a_source_that_must_be_converted_has_the_same_cuts_without_a_promise(monkeypatch):
+    scores, labels = simulated(decimals=2)
+    monkeypatch.setattr(dataset, "PIECE_CELLS", 700)
+    monkeypatch.setattr(every_cut, "_ROWS_AT_ONCE", 19)
+    expected = exhaustive(scores, labels, bumpy)
+
+    assert swept(labelled_logits(scores.astype(np.float64), labels), bumpy) == expected
+    assert swept(labelled_logits(scores, labels), bumpy) == expected
+
+
 def test_several_metrics_share_the_passes_and_each_has_its_best():
     scores, labels = simulated()
     data = labelled_logits(scores, labels)
@@ -199,7 +267,8 @@ def test_scores_that_crowd_one_bucket_are_counted_exactly(positives):
 
     kernels.curves_at_positives(
         scores, np.array([0]), np.array([len(scores)]), np.array([-np.inf], np.float32),
-        np.array([0, n]), positives, 0, 1, np.float32(naive.LOWEST), threshold, tp, fp, length,
+        np.array([0, n]), positives, 0, 1, True, np.float32(naive.LOWEST), threshold, tp, fp,
+        length,
     )  # fmt: skip
 
     distinct = np.unique(positives)[::-1]
