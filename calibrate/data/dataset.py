@@ -210,12 +210,35 @@ class LabelledLogits:
         return self.source.each_block(on_block)
 
     def passes(self) -> Iterator[Block]:
-        """All rows: as one block where they lie, not to be written to, or block by block."""
-        matrix = self.source.matrix if self.check_in_place() else None
+        """All rows in few blocks, each for all threads at once; not to be written to.
+
+        One block where the logits lie if nothing is to be done to them; else blocks that the
+        threads fill, one after the other in the same place.
+        """
+        matrix = self.source.matrix
         if matrix is None:
             yield from self.blocks()
-        else:
+        elif not self.steps:
             yield Block(0, matrix, *self.labels.rows(0, len(matrix)))
+        else:
+            yield from self._stepped_passes(matrix)
+
+    def _stepped_passes(self, matrix: Float32) -> Iterator[Block]:
+        n_rows, n_classes = self.shape
+        height = min(n_rows, max(1, STRIP_CELLS // n_classes))
+        part = max(1, TRANSPOSED_CELLS // n_classes)
+        room = np.empty((height, n_classes), dtype=np.float32)
+        for start in range(0, n_rows, height):
+            stop = min(start + height, n_rows)
+
+            def fill(row: int, start: int = start, stop: int = stop) -> None:
+                end = min(row + part, stop)
+                room[row - start : end - start] = stepped(self.steps, matrix[row:end], row)
+
+            threads.each(fill, range(start, stop, part))
+            scores = room[: stop - start]
+            scores.flags.writeable = False
+            yield Block(start, scores, *self.labels.rows(start, stop))
 
     def pieces(self, first: int, last: int) -> Iterator[Piece]:
         """All rows of the classes ``first:last``: at once where they lie, or block by block."""

@@ -213,7 +213,7 @@ def test_every_way_over_the_rows_sees_the_terms_of_whole_rows(monkeypatch):
 
     by_blocks = np.concatenate([block.scores for block in rows.blocks()])
     on_threads = np.concatenate(list(rows.each_block(lambda block: block.scores)))
-    in_passes = np.concatenate([block.scores for block in rows.passes()])
+    in_passes = np.concatenate([block.scores.copy() for block in rows.passes()])
     in_pieces = np.concatenate([piece.scores for piece in rows.pieces(2, 6)])
     in_strips = np.concatenate([strip.scores for strip in rows.strips()])
     for found in (by_blocks, on_threads, in_passes, in_strips.T):
