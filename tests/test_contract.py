@@ -22,6 +22,12 @@ PACKAGE = Path(cal.__file__).parent
 
 OPTIONS = {
     "PosWeightCorrection": [{"pos_weight": 3.0}, {"pos_weight": np.linspace(0.5, 20, 7)}],
+    "IsotonicCalibration": [
+        {"min_positives": 20},
+        {"min_positives": 20, "centered": True},
+        {"per_class": False},
+    ],
+    "ScalingBinning": [{}, {"n_bins": 3}],
     "TemperatureScaling": [
         {"per_class": per_class, "bias": bias}
         for per_class in (False, True)
@@ -40,6 +46,12 @@ OPTIONS = {
     "ExpectedCountTopK": [{}, {"min_k": 1, "max_k": 3}],
 }
 """Constructor options to test a method with; a method without an entry is made without options."""
+
+MAY_TIE = {"IsotonicCalibration", "ScalingBinning", "VennAbers"}
+"""Staircases: different logits may come out equal, but never in another order."""
+
+EXACT_ON_ROWS = {"IsotonicCalibration", "VennAbers"}
+"""Fitted to each distinct score of the rows, and only near that to the means of bins."""
 
 
 def methods(room: str) -> list[object]:
@@ -265,7 +277,8 @@ def test_calibration_keeps_the_order_within_a_class(step):
     for before, after in zip(logits.T, calibrated.T, strict=True):
         order = np.argsort(before, kind="stable")
         assert (np.diff(after[order]) >= 0).all()
-        assert len(np.unique(after)) == len(np.unique(before))
+        if type(step).__name__ not in MAY_TIE:
+            assert len(np.unique(after)) == len(np.unique(before))
 
 
 @every_calibrator
@@ -276,7 +289,11 @@ def test_a_calibrator_is_fitted_from_a_histogram_as_from_rows(step):
     from_rows = clone(step).fit(logits, labels).op_
     from_histogram = clone(step).fit_from(histogram).op_
 
-    assert from_rows.same_as(from_histogram)
+    if type(step).__name__ in EXACT_ON_ROWS:
+        apart = from_rows.apply(logits) - from_histogram.apply(logits)
+        assert np.abs(apart).mean() < 0.01
+    else:
+        assert from_rows.same_as(from_histogram)
 
 
 @every_step

@@ -24,6 +24,7 @@ from calibrate.ops.base import (
     RowOp,
     flat,
 )
+from calibrate.ops.beta import Beta
 from calibrate.ops.decisions import (
     ExpectedCountTopK,
     HighestOp,
@@ -40,6 +41,7 @@ __all__ = [
     "LOWEST",
     "OPS",
     "Affine",
+    "Beta",
     "CalibrationOp",
     "Chain",
     "DecisionOp",
@@ -67,6 +69,6 @@ __all__ = [
 
 OPS: dict[str, type[Op]] = {
     op.wire_name: op
-    for op in (Affine, RowAffine, PiecewiseLinear, Threshold, TopK, ExpectedCountTopK)
+    for op in (Affine, Beta, RowAffine, PiecewiseLinear, Threshold, TopK, ExpectedCountTopK)
 }
 """The closed set: a rule file that names anything else is refused."""
