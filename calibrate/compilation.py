@@ -214,6 +214,7 @@ def _choices(method: str, parameter: inspect.Parameter, n_classes: int) -> tuple
     """Values for a parameter of a method: by its name, both of a flag, else the default."""
     known = {
         "k": (2,),
+        "min_positives": (2,),
         "metric": (metrics.f_beta(1), metrics.recall_at_precision(0.5), _promising_nothing),
         "pos_weight": (2.0, np.full(n_classes, 2.0)),
     }

@@ -8,11 +8,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibrate import threads
-from calibrate.kernels.logistic import fit_intercepts, fit_lines
+from calibrate.kernels.logistic import CONVERGED, fit_intercepts, fit_lines
 from calibrate.statistics import ScoreHistogram
 
 SLOPE_RANGE = (0.05, 50.0)
 """Bounds of a fitted slope: the map stays increasing, and separable classes stay finite."""
+
+
+def platt_targets(histogram: ScoreHistogram) -> NDArray[np.float64]:
+    """Positives of each bin, (n_classes, n_bins), smoothed so that separable classes stay finite.
+
+    A positive counts ``(n+ + 1) / (n+ + 2)`` and a negative ``1 / (n- + 2)`` (Platt, 1999).
+    """
+    positives = histogram.positives.sum(axis=1, keepdims=True)
+    negatives = histogram.counts.sum(axis=1, keepdims=True) - positives
+    high, low = (positives + 1.0) / (positives + 2.0), 1.0 / (negatives + 2.0)
+    return np.asarray(histogram.positives * high + (histogram.counts - histogram.positives) * low)
 
 
 class Lines(NamedTuple):
@@ -21,6 +32,36 @@ class Lines(NamedTuple):
     slope: NDArray[np.float64]
     intercept: NDArray[np.float64]
     status: NDArray[np.int64]
+
+
+class ClassLines(NamedTuple):
+    """A line for every class: float64, (n_classes,), and where it comes from: bool, (n_classes,).
+
+    A class of `pooled` has no positives or no negatives and takes the line through all cells; one
+    of `flat` has equal scores and takes the slope of that and the intercept that fits its
+    frequency; the fit of one of `bounded` stopped at the bound of the slope.
+    """
+
+    slope: NDArray[np.float64]
+    intercept: NDArray[np.float64]
+    pooled: NDArray[np.bool_]
+    flat: NDArray[np.bool_]
+    bounded: NDArray[np.bool_]
+
+
+def platt_lines(histogram: ScoreHistogram) -> ClassLines:
+    """Platt's line for each class: the fit to `platt_targets`."""
+    both_sides, differing = can_fit(histogram)
+    own, flat = both_sides & differing, both_sides & ~differing
+    targets = platt_targets(histogram)
+    slope, shift, status = lines(histogram, targets, own, intercept=True)
+    if not own.all():
+        pooled = pooled_line(histogram, intercept=True)
+        slope = np.where(own, slope, pooled.slope[0])
+        shift = np.where(own, shift, pooled.intercept[0])
+        at = intercepts_at(histogram, targets, flat, float(pooled.slope[0]))
+        shift = np.where(flat, at, shift)
+    return ClassLines(slope, shift, ~both_sides, flat, own & (status != CONVERGED))
 
 
 def lines(

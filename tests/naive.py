@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from fractions import Fraction
 
 import numpy as np
 from scipy import optimize
@@ -264,3 +265,94 @@ def piecewise_linear(logit, knots, values, below, above):
         return values[-1] + (logit - knots[-1]) * above
     share = (logit - knots[last]) / (knots[last + 1] - knots[last])
     return values[last] + share * (values[last + 1] - values[last])
+
+
+def softplus(z):
+    return max(z, 0.0) + math.log1p(math.exp(-abs(z)))
+
+
+def beta(logit, a, b, c):
+    """The map of beta calibration in logits, in float64."""
+    if logit == -math.inf:
+        return -math.inf
+    logit = min(float(logit), -float(LOWEST))
+    return float(c) - float(a) * softplus(-logit) + float(b) * softplus(logit)
+
+
+def beta_loss(abc, x, targets, weights):
+    return log_loss(np.array([beta(z, *abc) for z in x]), np.asarray(targets), np.asarray(weights))
+
+
+def beta_map(x, targets, weights, highest=50.0):
+    """``a, b, c`` of least log loss within ``0 <= a, b <= highest``, by a general optimiser."""
+    x, t, n = (np.asarray(part, dtype=np.float64) for part in (x, targets, weights))
+    features = np.array([[-softplus(-z), softplus(z), 1.0] for z in x])
+
+    def loss(abc):
+        eta = features @ abc
+        p = np.array([sigmoid(e) for e in eta])
+        return log_loss(eta, t, n), features.T @ (n * (p - t))
+
+    rate = min(max(np.sum(n * t) / np.sum(n), 1e-9), 1 - 1e-9)
+    found = [
+        optimize.minimize(
+            loss, np.array([a, b, c]), jac=True, method="L-BFGS-B",
+            bounds=[(0, highest), (0, highest), (None, None)],
+            options={"maxiter": 20000, "maxfun": 20000, "ftol": 1e-16, "gtol": 1e-11},
+        )
+        for a, b, c in [(1, 1, 0), (0, 1, logit(rate)), (1, 0, logit(rate)), (0, 0, logit(rate))]
+    ]  # fmt: skip
+    return min(found, key=lambda result: result.fun).x
+
+
+def ties(scores, positive):
+    """Of each distinct score but -inf, ascending: the score, cells, positives."""
+    cells = {}
+    for score, true in zip(scores, positive, strict=True):
+        if score > -math.inf:
+            n, y = cells.get(float(score), (0, 0))
+            cells[float(score)] = (n + 1, y + bool(true))
+    return [(score, *cells[score]) for score in sorted(cells)]
+
+
+def isotonic(groups):
+    """Rate of each (score, n, y): the highest, over starts, of the lowest mean over ends."""
+
+    def mean(a, b):
+        return Fraction(sum(g[2] for g in groups[a:b]), sum(g[1] for g in groups[a:b]))
+
+    return [
+        max(
+            min(mean(a, b) for b in range(place + 1, len(groups) + 1)) for a in range(place + 1)
+        )
+        for place in range(len(groups))
+    ]  # fmt: skip
+
+
+def minorant_slopes(groups):
+    """Slopes of the greatest convex minorant of cumulative positives over cumulative cells."""
+    points = [(0, 0)]
+    for _, n, y in groups:
+        points.append((points[-1][0] + n, points[-1][1] + y))
+    lowest = []
+    for x, height in points:
+        chords = [
+            Fraction(y1) + Fraction(y2 - y1, x2 - x1) * (x - x1)
+            for x1, y1 in points
+            for x2, y2 in points
+            if x1 < x2 and x1 <= x <= x2
+        ]
+        lowest.append(min([Fraction(height), *chords]))
+    return [
+        (high - low) / (x2 - x1)
+        for (x1, _), (x2, _), low, high in zip(points, points[1:], lowest, lowest[1:], strict=False)
+    ]
+
+
+def venn_abers(scores, positive, new):
+    """Isotonic rates of a new score when it is taken for a negative, and for a positive."""
+    ends = []
+    for label in (False, True):
+        groups = ties([*scores, new], [*positive, label])
+        ends.append(isotonic(groups)[[g[0] for g in groups].index(float(new))])
+    return tuple(ends)

@@ -292,7 +292,7 @@ def test_a_step_tells_its_arrays_from_its_numbers():
 
 def test_the_closed_set_of_ops_is_named_by_wire_names():
     assert set(ops.OPS) == {
-        "affine", "asymmetric_loss", "expected_count_top_k", "focal", "label_smoothing",
+        "affine", "asymmetric_loss", "beta", "expected_count_top_k", "focal", "label_smoothing",
         "piecewise_linear", "row_affine", "threshold", "top_k",
     }  # fmt: skip
     assert all(op.wire_name == name for name, op in ops.OPS.items())
@@ -583,6 +583,59 @@ def test_where_two_knots_are_equal_the_map_jumps_and_the_second_value_holds():
     below = np.nextafter(np.float32(1), np.float32(0))
 
     assert jump.apply(np.float32([[-9.0, below, 1.0, 9.0]])).tolist() == [[-1.0, -1.0, 2.0, 2.0]]
+
+
+def test_between_knots_as_close_as_floats_can_be_the_map_stays_a_number():
+    low = np.float32(1e-45)
+    knots = [-1.0, 0.0, low, 2 * low, 1.0, 3e38, 3.3e38]
+    step = ops.PiecewiseLinear([0, 7], knots, [-9.0, -4.0, 1.0, 2.0, 3.0, 4.0, 5.0], [0.0], [0.0])
+
+    mapped = step.apply(np.float32([[-1.0, 0.0, low, 2 * low, 1.0, 2e38, 3e38, 3.4e38]]))[0]
+
+    assert mapped[:5].tolist() == [-9.0, -4.0, 1.0, 2.0, 3.0]
+    assert (np.diff(mapped) >= 0).all()
+    assert mapped[-1] == 5.0
+
+
+def test_both_zeros_are_one_place_for_maps_of_classes_and_for_one():
+    zeros = np.float32([[0.0, 0.0], [-0.0, -0.0]])
+
+    for knot in (0.0, -0.0):
+        jump = ops.PiecewiseLinear([0, 2], [knot, knot], [-1.0, 2.0], [0.0], [0.0])
+        two = ops.PiecewiseLinear(
+            [0, 2, 4], [knot] * 4, [-1.0, 2.0, -1.0, 2.0], [0.0, 0.0], [0.0, 0.0]
+        )
+
+        assert (jump.apply(zeros) == 2.0).all()
+        assert (two.apply(zeros) == 2.0).all()
+
+
+def test_maps_of_classes_are_those_of_each_alone_in_any_number_of_rows():
+    rng = np.random.default_rng(4)
+    sizes = rng.integers(1, 9, size=40)
+    maps = [(np.sort(rng.normal(size=n)), np.sort(rng.normal(size=n))) for n in sizes]
+    step = ops.PiecewiseLinear.flat_beyond(maps)
+    logits = rng.normal(size=(3000, 40)).astype(np.float32)
+
+    mapped = step.apply(logits)
+
+    for c in range(40):
+        assert (mapped[:, c] == step.columns(c, c + 1).apply(logits[:, [c]])[:, 0]).all()
+        assert mapped[:, c] == pytest.approx(np.interp(logits[:, c], *maps[c]), abs=1e-5)
+
+
+def test_a_map_that_is_flat_beyond_leaves_out_knots_that_change_nothing():
+    maps = [
+        ([0.0, 1.0, 1.0, 2.0, 3.0], [1.0, 1.0, 2.0, 2.0, 2.0]),
+        ([0.0, 1.0, 2.0, 3.0], [1.0, 2.0, 2.0, 3.0]),
+        ([5.0, 6.0], [7.0, 7.0]),
+    ]
+
+    step = ops.PiecewiseLinear.flat_beyond(maps)
+
+    assert step.indptr.tolist() == [0, 2, 6, 7]
+    assert step.knots.tolist() == [1.0, 1.0, 0.0, 1.0, 2.0, 3.0, 5.0]
+    assert step.values.tolist() == [1.0, 2.0, 1.0, 2.0, 2.0, 3.0, 7.0]
 
 
 def test_a_bend_leaves_a_cell_without_a_score_and_overflow_alone():

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from calibrate import logistic
 from calibrate.base import Calibrator, Fitted, find, require_positives
-from calibrate.kernels.logistic import CONVERGED
 from calibrate.ops import Affine
-from calibrate.statistics import Evidence, ScoreHistogram
+from calibrate.statistics import Evidence
 
 
 class PlattScaling(Calibrator):
@@ -48,44 +46,25 @@ class PlattScaling(Calibrator):
 
     def _fit(self, evidence: Evidence) -> Fitted:
         require_positives(evidence)
-        histogram = evidence.histogram
-        both_sides, differing = logistic.can_fit(histogram)
-        own, flat = both_sides & differing, both_sides & ~differing
-        targets = _platt_targets(histogram)
-        lines = logistic.lines(histogram, targets, own, intercept=True)
-        slope, shift = lines.slope, lines.intercept
-        if not own.all():
-            pooled = logistic.pooled_line(histogram, intercept=True)
-            slope = np.where(own, slope, pooled.slope[0])
-            shift = np.where(own, shift, pooled.intercept[0])
-            at = logistic.intercepts_at(histogram, targets, flat, float(pooled.slope[0]))
-            shift = np.where(flat, at, shift)
+        fitted = logistic.platt_lines(evidence.histogram)
         return Fitted(
-            Affine(slope.astype(np.float32), shift.astype(np.float32)),
+            Affine(fitted.slope.astype(np.float32), fitted.intercept.astype(np.float32)),
             (
                 *find(
                     "pooled",
                     "have no positives or no negatives: they take the pooled line",
-                    ~both_sides,
+                    fitted.pooled,
                 ),
                 *find(
                     "constant_scores",
                     "have equal scores: they take the pooled slope",
-                    flat,
+                    fitted.flat,
                 ),
                 *find(
                     "slope_bound",
                     "have a fit that stopped at the bound of the slope",
-                    own & (lines.status != CONVERGED),
-                    slope,
+                    fitted.bounded,
+                    fitted.slope,
                 ),
             ),
         )
-
-
-def _platt_targets(histogram: ScoreHistogram) -> NDArray[np.float64]:
-    """Smoothed positives of each bin, (n_classes, n_bins)."""
-    positives = histogram.positives.sum(axis=1, keepdims=True)
-    negatives = histogram.counts.sum(axis=1, keepdims=True) - positives
-    high, low = (positives + 1.0) / (positives + 2.0), 1.0 / (negatives + 2.0)
-    return np.asarray(histogram.positives * high + (histogram.counts - histogram.positives) * low)

@@ -25,6 +25,7 @@ from calibrate.ops.base import (
     flat,
     number,
 )
+from calibrate.ops.beta import Beta
 from calibrate.ops.decisions import (
     ExpectedCountTopK,
     HighestOp,
@@ -43,6 +44,7 @@ __all__ = [
     "OPS",
     "Affine",
     "AsymmetricLoss",
+    "Beta",
     "CalibrationOp",
     "Chain",
     "DecisionOp",
@@ -75,6 +77,7 @@ OPS: dict[str, type[Op]] = {
     op.wire_name: op
     for op in (
         Affine,
+        Beta,
         LabelSmoothing,
         Focal,
         AsymmetricLoss,

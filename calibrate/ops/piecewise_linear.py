@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from functools import cached_property
+from itertools import pairwise
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from calibrate.ops.base import ElementwiseOp, Float32
 
+Real = TypeVar("Real", np.float32, np.float64)
+
 _FARTHEST = np.float32(1e38)
-"""Logits beyond are taken as this: the distance to a knot stays finite."""
+"""Logits and knots beyond are taken as this: the distance between two stays finite."""
+
+_STEEPEST = np.float32(1e38)
+"""Slopes beyond are taken as this."""
+
+_CACHED_CELLS = 1 << 15
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,41 +91,36 @@ class PiecewiseLinear(ElementwiseOp):
 
     def apply(self, logits: Float32) -> Float32:
         """Calibrated logits, a new array."""
+        parts = self.segments
         if len(self.below) == 1:
-            return np.asarray(self._mapped(0, logits))
+            return parts.mapped(logits, np.searchsorted(self.knots, logits, side="right"))
         calibrated = np.empty_like(logits)
-        for c in range(logits.shape[1]):
-            calibrated[:, c] = self._mapped(c, np.ascontiguousarray(logits[:, c]))
+        height = max(1, _CACHED_CELLS // len(self.below))
+        places = np.arange(len(self.below), dtype=np.int64)
+        # with the class above the place among the float32 numbers, all knots are one rising line
+        keys = _keys(np.repeat(places, np.diff(self.indptr)), self.knots)
+        for start in range(0, len(logits), height):
+            some = logits[start : start + height]
+            found = np.searchsorted(keys, _keys(places, some), side="right")
+            calibrated[start : start + height] = parts.mapped(some, found + places)
         return calibrated
 
     def apply_float64(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
         """The same map in float64, for the means of a histogram."""
+        parts = _Segments.of(self, np.float64)
+        knots = self.knots.astype(np.float64)
         if len(self.below) == 1:
-            return np.asarray(self._mapped(0, logits))
-        columns = [self._mapped(c, column) for c, column in enumerate(logits.T)]
-        return np.asarray(np.stack(columns, axis=1))
+            return parts.mapped(logits, np.searchsorted(knots, logits, side="right"))
+        found = np.empty(logits.shape, dtype=np.int64)
+        for c, (first, last) in enumerate(pairwise(self.indptr)):
+            place = np.searchsorted(knots[first:last], logits[:, c], side="right")
+            found[:, c] = place + (first + c)
+        return parts.mapped(logits, found)
 
-    def _mapped(self, place: int, logits: Any) -> Any:
-        """One map, in the precision of `logits`."""
-        part, dtype = slice(*self.indptr[place : place + 2]), logits.dtype
-        knots, values = self.knots[part].astype(dtype), self.values[part].astype(dtype)
-        # segment s lies before knot s; each is held by the knot at its one end, clipped at both
-        rise, run = np.diff(values), np.diff(knots)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            inner = np.where(run > 0, rise / run, 0)
-        slopes = np.concatenate([self.below[[place]], inner, self.above[[place]]]).astype(dtype)
-        start = np.concatenate([knots[:1], knots])
-        at = np.concatenate([values[:1], values])
-        lowest = np.concatenate([np.array([-np.inf], dtype), values])
-        highest = np.concatenate([values, np.array([np.inf], dtype)])
-        segment = np.searchsorted(knots, logits, side="right")
-        with np.errstate(over="ignore"):
-            held = np.clip(logits, -_FARTHEST, _FARTHEST) - start[segment]
-            held *= slopes[segment]
-            held += at[segment]
-        np.clip(held, lowest[segment], highest[segment], out=held)
-        held[np.isneginf(logits)] = -np.inf
-        return held
+    @cached_property
+    def segments(self) -> _Segments[np.float32]:
+        """What `apply` does between each knot and the next."""
+        return _Segments.of(self, np.float32)
 
     def columns(self, start: int, stop: int) -> PiecewiseLinear:
         """The same step for the classes ``start:stop`` alone."""
@@ -129,3 +134,82 @@ class PiecewiseLinear(ElementwiseOp):
             self.below[start:stop],
             self.above[start:stop],
         )
+
+    @classmethod
+    def flat_beyond(cls, maps: Sequence[tuple[NDArray[Any], NDArray[Any]]]) -> PiecewiseLinear:
+        """One map for each ``(knots, values)``, constant before its first knot and after its last.
+
+        Rounded to float32; a knot that repeats the one before it, value and all, is left out, and
+        so is one between two of the same value.
+        """
+        lean = [_without_idle(*(np.asarray(part, dtype=np.float32) for part in m)) for m in maps]
+        flat = np.zeros(len(lean), dtype=np.float32)
+        return cls(
+            np.cumsum([0, *(len(knots) for knots, _ in lean)]),
+            np.concatenate([knots for knots, _ in lean]),
+            np.concatenate([values for _, values in lean]),
+            flat,
+            flat,
+        )
+
+
+class _Segments(NamedTuple, Generic[Real]):
+    """Segment ``k + m`` lies before knot ``k`` of map ``m``; one more lies after its last knot.
+
+    Each is held by the knot at its one end and clipped at both, so that no rounding makes it fall.
+    """
+
+    start: NDArray[Real]
+    at: NDArray[Real]
+    slope: NDArray[Real]
+    lowest: NDArray[Real]
+    highest: NDArray[Real]
+
+    @classmethod
+    def of(cls, op: PiecewiseLinear, dtype: type[Real]) -> _Segments[Real]:
+        """The segments of a step in the precision that its map is to be followed in."""
+        knots = np.clip(op.knots, -_FARTHEST, _FARTHEST).astype(dtype)
+        values = op.values.astype(dtype)
+        n_maps = len(op.below)
+        first, last = op.indptr[:-1], op.indptr[1:]
+        # where each knot's own segment, the one after it, lies
+        after = np.arange(len(knots)) + np.repeat(np.arange(n_maps), np.diff(op.indptr)) + 1
+        head, tail = first + np.arange(n_maps), last + np.arange(n_maps)
+        size = len(knots) + n_maps
+        start, at, slope = (np.empty(size, dtype=dtype) for _ in range(3))
+        lowest, highest = np.full(size, -np.inf, dtype), np.full(size, np.inf, dtype)
+        start[after], at[after], lowest[after] = knots, values, values
+        start[head], at[head], highest[after - 1] = knots[first], values[first], values
+        rise, run = np.diff(values, append=dtype(0)), np.diff(knots, append=dtype(0))
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            # knots may be so close that the slope between them overflows, and 0 times inf is nan
+            slope[after] = np.where(run > 0, np.minimum(rise / run, _STEEPEST), 0)
+        slope[head], slope[tail] = op.below, op.above
+        return cls(start, at, slope, lowest, highest)
+
+    def mapped(self, logits: NDArray[Real], segment: NDArray[np.int64]) -> NDArray[Real]:
+        """The map at logits that lie in these segments."""
+        with np.errstate(over="ignore"):
+            held = np.clip(logits, -_FARTHEST, _FARTHEST) - self.start[segment]
+            held *= self.slope[segment]
+            held += self.at[segment]
+        np.clip(held, self.lowest[segment], self.highest[segment], out=held)
+        held[np.isneginf(logits)] = -np.inf
+        return held
+
+
+def _keys(places: NDArray[np.int64], values: Float32) -> NDArray[np.int64]:
+    """Whole numbers in the order of the classes, and within a class of the float32 values."""
+    bits = np.ascontiguousarray(values).view(np.int32).astype(np.int64)
+    # both zeros are equal
+    order = np.where(bits >= 0, bits, -(bits & 0x7FFFFFFF))
+    return np.asarray((places << 33) + order)
+
+
+def _without_idle(knots: Float32, values: Float32) -> tuple[Float32, Float32]:
+    """Knots that change the map, where it is constant beyond them."""
+    same = values[1:] == values[:-1]
+    idle = np.append(True, same) & np.append(same, True)
+    if idle.all():
+        idle[0] = False
+    return knots[~idle], values[~idle]

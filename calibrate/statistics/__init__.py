@@ -12,16 +12,19 @@ from calibrate.statistics.evidence import Evidence
 from calibrate.statistics.histogram import Grid, ScoreHistogram
 from calibrate.statistics.pooled import best_pooled_cut, midway, pooled_curves
 from calibrate.statistics.sweep import best_cuts
+from calibrate.statistics.ties import TiedScores, pooled_ties
 
 __all__ = [
     "Evidence",
     "Grid",
     "ScoreHistogram",
     "ThresholdCurves",
+    "TiedScores",
     "best_cuts",
     "best_pooled_cut",
     "curves_of_lines",
     "midway",
     "pooled_curves",
+    "pooled_ties",
     "threshold_curves",
 ]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,6 +14,9 @@ from calibrate.ops import CalibrationOp, ElementwiseOp, flat
 from calibrate.statistics.curves import BestCuts, curves_at_bins
 from calibrate.statistics.histogram import ScoreHistogram
 from calibrate.statistics.sweep import best_cuts
+from calibrate.statistics.ties import TiedScores, ties_of_bins, ties_of_rows
+
+Result = TypeVar("Result")
 
 
 class Evidence:
@@ -122,3 +128,11 @@ class Evidence:
             curves = curves_at_bins(self.histogram)
             return [curves.best(metric) for metric in metrics]
         return best_cuts(self._rows, *metrics)
+
+    def each_tied(
+        self, which: NDArray[np.bool_], work: Callable[[TiedScores], Result]
+    ) -> dict[int, Result]:
+        """``work(ties)`` for each class of `which`, on all threads: exact, or of the bins."""
+        if self._rows is None:
+            return ties_of_bins(self.histogram, which, work)
+        return ties_of_rows(self._rows, which, work)
