@@ -13,6 +13,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _NAMES = {
+    "CrossFit": "calibrate.crossfit",
     "Decision": "calibrate.decision",
     "FitWarning": "calibrate.base",
     "Pipeline": "calibrate.pipeline",
@@ -20,6 +21,7 @@ _NAMES = {
     "ThresholdCurves": "calibrate.statistics",
     "as_labels": "calibrate.data",
     "as_logits": "calibrate.data",
+    "cross_fit": "calibrate.crossfit",
     "evaluate": "calibrate.evaluation",
     "labelled_logits": "calibrate.data",
     "load": "calibrate.decision",

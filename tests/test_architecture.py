@@ -21,6 +21,7 @@ ROOMS = [
     {"base", "logistic"},
     {"calibrators", "rules", "evaluation"},
     {"pipeline"},
+    {"crossfit"},
     {"comparison", "compilation", "demo"},
     {"cli"},
 ]

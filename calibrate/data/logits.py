@@ -283,7 +283,11 @@ class LogitSource:
 
 
 class _SomeRows(LogitSource):
-    """Some rows of a source: reads what lies between them too, and passes it over."""
+    """Some rows of a source.
+
+    Where they lie checked in memory they are gathered; else what lies between them is read too, and
+    passed over.
+    """
 
     def __init__(self, source: LogitSource, rows: NDArray[np.int64]) -> None:
         self.shape = (len(rows), source.shape[1])
@@ -307,6 +311,12 @@ class _SomeRows(LogitSource):
         rows = self._chosen[start:stop]
         if len(rows) == 0:
             return self._source.read(0, 0, columns)
+        source = self._source
+        if source._in_place is not None:
+            block = np.take(source._in_place[:, columns], rows, axis=0)
+            if source._watcher is not None:
+                source._watcher(block.size)
+            return block
         first, last = int(rows[0]), int(rows[-1]) + 1
         block = self._source.read(first, last, columns)
         return block if len(rows) == len(block) else block[rows - first]

@@ -22,13 +22,14 @@ rounding to float32 does not make two scores equal.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from calibrate.data import LabelledLogits, as_labels, labelled_logits
+from calibrate.data import Block, LabelledLogits, as_labels, labelled_logits
 from calibrate.data.logits import NanPolicy
 from calibrate.decision import Decision
 from calibrate.evaluation.counts import Counts, mean, thirds
@@ -40,8 +41,9 @@ from calibrate.evaluation.ranking import (
 )
 from calibrate.evaluation.result import Evaluation
 from calibrate.metrics import f_beta
+from calibrate.ops import RowLabels
 
-__all__ = ["Evaluation", "evaluate", "evaluate_rows"]
+__all__ = ["Evaluation", "evaluate", "evaluate_decided", "evaluate_rows"]
 
 
 def evaluate(
@@ -179,11 +181,12 @@ def evaluate_rows(
     n_rows, n_classes = rows.shape
     if n_rows == 0:
         raise ValueError(f"an evaluation needs at least one row, got shape {rows.shape}")
-    frequency = rows.labels.positives if frequency is None else _counts(frequency, n_classes)
-    counts, losses = Counts.before(rows), Losses.zero(n_classes)
-    for block in rows.blocks():
-        counts.add(block, decision.decide(block.scores))
-        losses.add(replace(block, scores=decision.calibrate(block.scores)))
+    frequency = None if frequency is None else _counts(frequency, n_classes)
+    judged = (
+        (replace(block, scores=decision.calibrate(block.scores)), decision.decide(block.scores))
+        for block in rows.blocks()
+    )
+    found = evaluate_decided(rows, judged, beta=beta, frequency=frequency)
     by_class = np.full(n_classes, math.nan)
     micro_ap = instance_ap = math.nan
     if ranking:
@@ -194,15 +197,51 @@ def evaluate_rows(
         micro_ap = micro_average_precision(calibrated)
         instance_ap = instance_average_precision(calibrated)
     return Evaluation(
-        _summary(counts, beta, thirds(frequency))
-        | losses.summary(n_rows)
+        found.summary
         | {
-            "macro_ap": mean(by_class[counts.true > 0]),
+            "macro_ap": mean(by_class[rows.labels.positives > 0]),
             "micro_ap": micro_ap,
             "instance_ap": instance_ap,
         },
-        _per_class(counts, beta) | {"ece": losses.ece_by_class(), "average_precision": by_class},
+        found.per_class | {"average_precision": by_class},
         rows.class_names or decision.class_names,
+    )
+
+
+def evaluate_decided(
+    rows: LabelledLogits,
+    judged: Iterable[tuple[Block, RowLabels]],
+    *,
+    beta: float = 1.0,
+    frequency: NDArray[np.int64] | None = None,
+) -> Evaluation:
+    """Figures of labels that something has decided block by block; average precision is nan.
+
+    Counts are summed over all rows before any metric is made of them, also where different rows
+    were decided by different fits.
+
+    Parameters
+    ----------
+    rows : LabelledLogits
+        What was decided, all of it.
+    judged : iterable of (Block, RowLabels)
+        Consecutive blocks of the rows: true labels, calibrated logits as `scores`, and the labels
+        decided.
+    beta : float
+    frequency : int64, (n_classes,), optional
+    """
+    n_rows, n_classes = rows.shape
+    counts, losses = Counts.before(rows), Losses.zero(n_classes)
+    for block, decided in judged:
+        counts.add(block, decided)
+        losses.add(block)
+    frequency = rows.labels.positives if frequency is None else frequency
+    unranked = {"macro_ap": math.nan, "micro_ap": math.nan, "instance_ap": math.nan}
+    return Evaluation(
+        _summary(counts, beta, thirds(frequency)) | losses.summary(n_rows) | unranked,
+        _per_class(counts, beta)
+        | {"ece": losses.ece_by_class(), "average_precision": np.full(n_classes, math.nan)},
+        rows.class_names,
     )
 
 
