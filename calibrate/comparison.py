@@ -1,11 +1,11 @@
-"""`compare`: the same rows, many pipelines, each judged on rows it was not fitted on."""
+"""`compare`, `compare_cross_fitted`: many pipelines, each judged on rows it was not fitted on."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from calibrate.base import FitWarning
 from calibrate.calibrators.platt_scaling import PlattScaling
 from calibrate.calibrators.pos_weight_correction import PosWeightCorrection
 from calibrate.calibrators.temperature_scaling import TemperatureScaling
+from calibrate.crossfit import cross_fit_many, optimism
 from calibrate.data import LabelledLogits
 from calibrate.decision import Decision
 from calibrate.evaluation import evaluate_rows
@@ -40,7 +41,7 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class Comparison:
-    """Figures of several pipelines on the same held-out rows.
+    """Figures of several pipelines on the same rows, none of them fitted on a row it is judged on.
 
     Attributes
     ----------
@@ -50,12 +51,19 @@ class Comparison:
         Pipeline name to its fitted `Decision`, so that the one chosen need not be fitted again.
     n_fit, n_test : int
         Rows fitted on, rows judged on.
+    optimism : dict
+        Pipeline name to the same figures on the fitting rows minus those in `rows`; may be empty.
+    folds : int or None
+        Where the figures are cross-fitted: each row is judged by a fit to all folds but its own,
+        while `decisions` are fitted to all rows.
     """
 
     rows: dict[str, dict[str, float | int]]
     decisions: dict[str, Decision]
     n_fit: int
     n_test: int
+    optimism: dict[str, dict[str, float]] = field(default_factory=dict)
+    folds: int | None = None
 
     @property
     def n_left_out(self) -> int:
@@ -64,11 +72,21 @@ class Comparison:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        figures = {
-            name: {k: finite_or_none(v) for k, v in summary.items()}
-            for name, summary in self.rows.items()
+        figures, optimism = (
+            {name: {k: finite_or_none(v) for k, v in part.items()} for name, part in parts.items()}
+            for parts in (self.rows, self.optimism)
+        )
+        return {
+            "n_fit": self.n_fit,
+            "n_test": self.n_test,
+            "folds": self.folds,
+            "pipelines": figures,
+            "optimism": optimism,
         }
-        return {"n_fit": self.n_fit, "n_test": self.n_test, "pipelines": figures}
+
+    def of_optimism(self) -> Comparison:
+        """The optimism as a comparison of its own, for its table."""
+        return replace(self, rows=dict(self.optimism), optimism={})
 
     def table(self) -> str:
         """The columns a choice rests on, as text of at most 80 columns."""
@@ -129,6 +147,7 @@ def compare(
     pipelines: Mapping[str, Pipeline],
     *,
     beta: float = 1.0,
+    in_sample: bool = False,
 ) -> Comparison:
     """Fit each pipeline to `fit_rows` and evaluate it on `test_rows`.
 
@@ -142,6 +161,8 @@ def compare(
     pipelines : mapping of str to Pipeline
     beta : float
         Of the F-measures reported.
+    in_sample : bool
+        Judge each on the fitting rows too, for its optimism.
 
     Raises
     ------
@@ -155,7 +176,10 @@ def compare(
         )
     evidence = Evidence(fit_rows)
     evidence.build_histogram()
-    rows, decisions = {}, {}
+    rows, decisions, flattered = {}, {}, {}
+    judging: dict[str, Any] = {
+        "beta": beta, "ranking": False, "frequency": fit_rows.labels.positives
+    }  # fmt: skip
     for name, pipeline in pipelines.items():
         with warnings.catch_warnings():
             # the findings of a fit are about its classes, not about the choice of a pipeline
@@ -163,10 +187,48 @@ def compare(
             # on a copy: what the caller gave stays unfitted
             decision = copy(pipeline).fit_evidence(evidence).decision_
         decisions[name] = decision
-        rows[name] = evaluate_rows(
-            decision, test_rows, beta=beta, ranking=False, frequency=fit_rows.labels.positives
-        ).summary
-    return Comparison(rows, decisions, fit_rows.shape[0], test_rows.shape[0])
+        rows[name] = evaluate_rows(decision, test_rows, **judging).summary
+        if in_sample:
+            flattering = evaluate_rows(decision, fit_rows, **judging).summary
+            flattered[name] = optimism(flattering, rows[name])
+    return Comparison(rows, decisions, fit_rows.shape[0], test_rows.shape[0], flattered)
+
+
+def compare_cross_fitted(
+    rows: LabelledLogits,
+    pipelines: Mapping[str, Pipeline],
+    *,
+    folds: int = 5,
+    groups: Any = None,
+    seed: int = 0,
+    beta: float = 1.0,
+) -> Comparison:
+    """Judge each pipeline on all rows, each row by a fit that has not seen it.
+
+    Parameters
+    ----------
+    rows : LabelledLogits
+    pipelines : mapping of str to Pipeline
+    folds, groups, seed, beta
+        As in `calibrate.cross_fit`; all pipelines have the same folds.
+
+    Raises
+    ------
+    FoldError, TypeError, ValueError
+        As in `calibrate.cross_fit`.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FitWarning)
+        found = cross_fit_many(pipelines, rows, folds=folds, groups=groups, seed=seed, beta=beta)
+    n_rows = rows.shape[0]
+    return Comparison(
+        {name: one.out_of_sample.summary for name, one in found.items()},
+        {name: one.decision for name, one in found.items()},
+        n_rows,
+        n_rows,
+        {name: one.optimism for name, one in found.items()},
+        folds,
+    )
 
 
 def split_rows(

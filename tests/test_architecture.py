@@ -18,7 +18,7 @@ ROOMS = [
     {"kernels", "readers", "storage"},
     {"data"},
     {"decision", "statistics"},
-    {"base", "logistic"},
+    {"base", "label_shift", "logistic"},
     {"calibrators", "rules", "evaluation"},
     {"pipeline"},
     {"crossfit"},

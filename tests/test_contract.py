@@ -27,6 +27,11 @@ OPTIONS = {
         for per_class in (False, True)
         for bias in (False, True)
     ],
+    "PriorShift": [
+        {"prevalence": 0.2},
+        {"prevalence": np.linspace(0.01, 0.9, 7)},
+        {"target": np.random.default_rng(7).normal(size=(150, 7)).astype(np.float32) * 2},
+    ],
     "PerClassThreshold": [
         {"metric": cal.metrics.f_beta(1)},
         {"metric": cal.metrics.recall_at_precision(0.5)},
@@ -90,6 +95,14 @@ def decision_of(step, logits, labels, **options):
     else:
         pipeline = cal.Pipeline([], step)
     return pipeline.fit(logits, labels, **options).decision_
+
+
+def for_classes(step, classes):
+    """The step with its options for these classes alone, in this order."""
+    options = step.get_params(deep=False)
+    return type(step)(
+        **{k: v[..., classes] if isinstance(v, np.ndarray) else v for k, v in options.items()}
+    )
 
 
 def same_labels(one, other) -> bool:
@@ -170,8 +183,7 @@ def test_the_order_of_the_rows_changes_nothing(step):
 def test_the_order_of_the_classes_changes_nothing(step):
     logits, labels = rows(distinct=True)
     order = np.random.default_rng(2).permutation(logits.shape[1])
-    weighted = isinstance(step, cal.PosWeightCorrection) and np.ndim(step.pos_weight) == 1
-    moved = cal.PosWeightCorrection(step.pos_weight[order]) if weighted else step
+    moved = for_classes(step, order)
 
     expected = decision_of(step, logits, labels).predict(logits)
     permuted = decision_of(moved, logits[:, order], labels[:, order]).predict(logits[:, order])
@@ -282,10 +294,8 @@ def test_a_calibrator_is_fitted_from_a_histogram_as_from_rows(step):
 @every_step
 def test_one_class_is_enough(step):
     logits, labels = rows(n_classes=1, seed=3)
-    if isinstance(step, cal.PosWeightCorrection):
-        step = cal.PosWeightCorrection(2.0)
 
-    predicted = decision_of(step, logits, labels).predict(logits)
+    predicted = decision_of(for_classes(step, [0]), logits, labels).predict(logits)
 
     assert predicted.shape == (300, 1)
 
