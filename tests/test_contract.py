@@ -56,7 +56,7 @@ def methods(room: str) -> list[object]:
 
 
 def name_of(step: object) -> str:
-    return repr(step).replace("\n", "")
+    return repr(step).replace("\n", "")[:80]
 
 
 CALIBRATORS = methods("calibrators")

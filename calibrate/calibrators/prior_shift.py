@@ -146,7 +146,7 @@ class PriorShift(Calibrator):
                     f"differ by no more than {_LEAST_APART}): they are not moved; the values are "
                     "the differences",
                     ~usable,
-                    check.apart,
+                    np.nan_to_num(check.apart),
                 ),
                 *find(
                     "estimates_differ",
