@@ -13,6 +13,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _NAMES = {
+    "CrossFit": "calibrate.crossfit",
     "Decision": "calibrate.decision",
     "FitWarning": "calibrate.base",
     "Pipeline": "calibrate.pipeline",
@@ -21,6 +22,7 @@ _NAMES = {
     "as_labels": "calibrate.data",
     "as_logits": "calibrate.data",
     "calibration_report": "calibrate.evaluation",
+    "cross_fit": "calibrate.crossfit",
     "evaluate": "calibrate.evaluation",
     "labelled_logits": "calibrate.data",
     "load": "calibrate.decision",

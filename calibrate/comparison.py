@@ -1,11 +1,11 @@
-"""`compare`: the same rows, many pipelines, each judged on rows it was not fitted on."""
+"""`compare`, `compare_cross_fitted`: many pipelines, each judged on rows it was not fitted on."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -16,6 +16,7 @@ from calibrate.base import Calibrator, FitWarning
 from calibrate.calibrators.platt_scaling import PlattScaling
 from calibrate.calibrators.pos_weight_correction import PosWeightCorrection
 from calibrate.calibrators.temperature_scaling import TemperatureScaling
+from calibrate.crossfit import cross_fit_many, optimism
 from calibrate.data import LabelledLogits
 from calibrate.decision import Decision
 from calibrate.evaluation import Evaluation, Interval, evaluate_rows, paired_differences
@@ -44,7 +45,7 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Comparison:
-    """Figures of several pipelines on the same held-out rows.
+    """Figures of several pipelines on the same rows, none of them fitted on a row it is judged on.
 
     Attributes
     ----------
@@ -59,6 +60,11 @@ class Comparison:
     differences : dict
         Name of each pipeline but the first to its figures less those of the first, with 95 %
         intervals (see `calibrate.paired_differences`).
+    optimism : dict
+        Pipeline name to the same figures on the fitting rows minus those in `rows`; may be empty.
+    folds : int or None
+        Where the figures are cross-fitted: each row is judged by a fit to all folds but its own,
+        while `decisions` are fitted to all rows.
     """
 
     rows: dict[str, dict[str, float | int]]
@@ -67,6 +73,8 @@ class Comparison:
     n_test: int
     intervals: dict[str, dict[str, Interval]]
     differences: dict[str, dict[str, Interval]]
+    optimism: dict[str, dict[str, float]] = field(default_factory=dict)
+    folds: int | None = None
 
     @property
     def n_left_out(self) -> int:
@@ -75,10 +83,10 @@ class Comparison:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        figures = {
-            name: {k: finite_or_none(v) for k, v in summary.items()}
-            for name, summary in self.rows.items()
-        }
+        figures, optimism = (
+            {name: {k: finite_or_none(v) for k, v in part.items()} for name, part in parts.items()}
+            for parts in (self.rows, self.optimism)
+        )
         intervals, differences = (
             {name: {k: plain(v) for k, v in found.items()} for name, found in some.items()}
             for some in (self.intervals, self.differences)
@@ -86,11 +94,17 @@ class Comparison:
         return {
             "n_fit": self.n_fit,
             "n_test": self.n_test,
+            "folds": self.folds,
             "pipelines": figures,
             "level": LEVEL,
             "intervals": intervals,
             "differences_from_first": differences,
+            "optimism": optimism,
         }
+
+    def of_optimism(self) -> Comparison:
+        """The optimism as a comparison of its own, for its table."""
+        return replace(self, rows=dict(self.optimism), optimism={})
 
     def table(self) -> str:
         """The columns a choice rests on, as text of 80 columns unless a name is long."""
@@ -193,6 +207,7 @@ def compare(
     pipelines: Mapping[str, Pipeline],
     *,
     beta: float = 1.0,
+    in_sample: bool = False,
 ) -> Comparison:
     """Fit each pipeline to `fit_rows` and evaluate it on `test_rows`.
 
@@ -206,6 +221,8 @@ def compare(
     pipelines : mapping of str to Pipeline
     beta : float
         Of the F-measures reported.
+    in_sample : bool
+        Judge each on the fitting rows too, for its optimism.
 
     Raises
     ------
@@ -221,6 +238,10 @@ def compare(
     evidence.build_histogram()
     judged: dict[str, Evaluation] = {}
     decisions: dict[str, Decision] = {}
+    flattered: dict[str, dict[str, float]] = {}
+    judging: dict[str, Any] = {
+        "beta": beta, "ranking": False, "frequency": fit_rows.labels.positives, "level": LEVEL
+    }  # fmt: skip
     for name, pipeline in pipelines.items():
         with warnings.catch_warnings():
             # the findings of a fit are about its classes, not about the choice of a pipeline
@@ -228,24 +249,68 @@ def compare(
             # on a copy: what the caller gave stays unfitted
             decision = copy(pipeline).fit_evidence(evidence).decision_
         decisions[name] = decision
-        judged[name] = evaluate_rows(
-            decision,
-            test_rows,
-            beta=beta,
-            ranking=False,
-            frequency=fit_rows.labels.positives,
-            level=LEVEL,
-        )
+        judged[name] = evaluate_rows(decision, test_rows, **judging)
+        if in_sample:
+            flattering = evaluate_rows(decision, fit_rows, **judging).summary
+            flattered[name] = optimism(flattering, judged[name].summary)
+    return _comparison(judged, decisions, fit_rows.shape[0], flattered)
+
+
+def _comparison(
+    judged: Mapping[str, Evaluation],
+    decisions: dict[str, Decision],
+    n_fit: int,
+    flattered: dict[str, dict[str, float]],
+    folds: int | None = None,
+) -> Comparison:
+    first = next(iter(judged.values()))
     return Comparison(
         rows={name: evaluation.summary for name, evaluation in judged.items()},
         decisions=decisions,
-        n_fit=fit_rows.shape[0],
-        n_test=test_rows.shape[0],
+        n_fit=n_fit,
+        n_test=int(first.summary["n_rows"]),
         intervals={name: evaluation.intervals for name, evaluation in judged.items()},
         differences={
-            name: paired_differences(evaluation, next(iter(judged.values())), level=LEVEL)
+            name: paired_differences(evaluation, first, level=LEVEL)
             for name, evaluation in list(judged.items())[1:]
         },
+        optimism=flattered,
+        folds=folds,
+    )
+
+
+def compare_cross_fitted(
+    rows: LabelledLogits,
+    pipelines: Mapping[str, Pipeline],
+    *,
+    folds: int = 5,
+    groups: Any = None,
+    seed: int = 0,
+    beta: float = 1.0,
+) -> Comparison:
+    """Judge each pipeline on all rows, each row by a fit that has not seen it.
+
+    Parameters
+    ----------
+    rows : LabelledLogits
+    pipelines : mapping of str to Pipeline
+    folds, groups, seed, beta
+        As in `calibrate.cross_fit`; all pipelines have the same folds.
+
+    Raises
+    ------
+    FoldError, TypeError, ValueError
+        As in `calibrate.cross_fit`.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FitWarning)
+        found = cross_fit_many(pipelines, rows, folds=folds, groups=groups, seed=seed, beta=beta)
+    return _comparison(
+        {name: one.out_of_sample for name, one in found.items()},
+        {name: one.decision for name, one in found.items()},
+        rows.shape[0],
+        {name: one.optimism for name, one in found.items()},
+        folds,
     )
 
 

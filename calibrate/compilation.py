@@ -217,6 +217,7 @@ def _choices(method: str, parameter: inspect.Parameter, n_classes: int) -> tuple
         "min_positives": (2,),
         "metric": (metrics.f_beta(1), metrics.recall_at_precision(0.5), _promising_nothing),
         "pos_weight": (2.0, np.full(n_classes, 2.0)),
+        "target": (_rows(_SMALL[0], n_classes)[0],),
     }
     if parameter.name in known:
         return known[parameter.name]

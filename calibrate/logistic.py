@@ -113,7 +113,7 @@ def intercepts_at(
 
 def _cells_of(histogram: ScoreHistogram, which: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Cells of each bin, 0 throughout for the classes that are not to be fitted."""
-    return np.asarray(histogram.counts * which[:, None], dtype=np.float64)
+    return np.multiply(histogram.counts, which[:, None], dtype=np.float64)
 
 
 def _fit(

@@ -167,7 +167,11 @@ def _plain(value: Any) -> Any:
         return value
     if isinstance(value, np.generic):
         return _plain(value.item())
-    if isinstance(value, np.ndarray) or hasattr(value, "__len__"):
-        return f"array of shape {np.shape(value)}"
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if hasattr(value, "shape"):
+        return f"array of shape {tuple(value.shape)}"
+    if hasattr(value, "__len__"):
+        return f"{type(value).__name__} of length {len(value)}"
     # the default repr of a function holds its address, which would change the bytes of the file
     return getattr(value, "__name__", None) or repr(value)

@@ -356,3 +356,59 @@ def venn_abers(scores, positive, new):
         groups = ties([*scores, new], [*positive, label])
         ends.append(isotonic(groups)[[g[0] for g in groups].index(float(new))])
     return tuple(ends)
+
+
+def deal(groups, n_folds, shuffled):
+    """Fold of each row: the largest group first, each to the fold with the fewest rows so far.
+
+    `shuffled` are the places of the sorted ids, in the order in which equals are taken.
+    """
+    ids = sorted(set(groups))
+    size = {one: sum(other == one for other in groups) for one in ids}
+    order = sorted((ids[place] for place in shuffled), key=lambda one: -size[one])
+    rows_in, fold_of = [0] * n_folds, {}
+    for one in order:
+        fold_of[one] = min(range(n_folds), key=lambda fold: (rows_in[fold], fold))
+        rows_in[fold_of[one]] += size[one]
+    return [fold_of[one] for one in groups]
+
+
+def em_prevalence(probabilities, weights, prior, n_steps):
+    """Prevalence of rows whose probabilities hold for the prevalence `prior`: EM of Saerens et al.
+
+    Each step weighs the two sides of every probability anew, and takes the mean.
+    """
+    now = prior
+    for _ in range(n_steps):
+        total = 0.0
+        for p, weight in zip(probabilities, weights, strict=True):
+            positive, negative = now / prior * p, (1 - now) / (1 - prior) * (1 - p)
+            total += weight * positive / (positive + negative)
+        now = total / sum(weights)
+    return now
+
+
+def mixture_log_likelihood(probabilities, weights, prior, prevalence):
+    """``sum w log(pi p / pi_s + (1 - pi) (1 - p) / (1 - pi_s))``."""
+    return math.fsum(
+        weight * math.log(prevalence * p / prior + (1 - prevalence) * (1 - p) / (1 - prior))
+        for p, weight in zip(probabilities, weights, strict=True)
+    )
+
+
+def most_likely_prevalence(probabilities, weights, prior, low, high):
+    """The prevalence between two of greatest likelihood, which is concave, by thirds."""
+    while high - low > 1e-10:
+        third = (high - low) / 3
+        left, right = low + third, high - third
+        values = [mixture_log_likelihood(probabilities, weights, prior, at) for at in (left, right)]
+        low, high = (left, high) if values[0] < values[1] else (low, right)
+    return (low + high) / 2
+
+
+def bbse(source_high, source_positive, target_high):
+    """Prevalence of the target, from the rates of high scores: Lipton, Wang and Smola."""
+    positive = [h for h, y in zip(source_high, source_positive, strict=True) if y]
+    negative = [h for h, y in zip(source_high, source_positive, strict=True) if not y]
+    tpr, fpr = sum(positive) / len(positive), sum(negative) / len(negative)
+    return (sum(target_high) / len(target_high) - fpr) / (tpr - fpr)

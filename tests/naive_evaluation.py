@@ -246,3 +246,17 @@ def evaluate(decided, labels, scores, beta=1.0, frequency=None, level=0.95):
     summary |= {"n_labels": labels.sum(), "n_predicted": decided.sum()}
     summary["n_classes_without_positives"] = n_classes - len(with_positives)
     return summary, per_class
+
+
+def cross_fitted(fit, logits, labels, fold):
+    """Decided labels and calibrated logits of every row, by a fit to the rows of other folds.
+
+    `fit(logits, labels)` gives a function from logits to (decided, calibrated).
+    """
+    decided, scores = np.zeros(labels.shape, bool), np.zeros(labels.shape, np.float32)
+    for one in sorted(set(fold)):
+        inside = np.array([other == one for other in fold])
+        judge = fit(logits[~inside], labels[~inside])
+        for i in np.flatnonzero(inside):
+            decided[[i]], scores[[i]] = judge(logits[[i]])
+    return decided, scores

@@ -18,10 +18,11 @@ ROOMS = [
     {"kernels", "readers", "storage"},
     {"data"},
     {"decision", "statistics"},
-    {"base", "logistic"},
+    {"base", "label_shift", "logistic"},
     {"hierarchy"},
     {"calibrators", "rules", "evaluation"},
     {"pipeline"},
+    {"crossfit"},
     {"comparison", "compilation", "demo"},
     {"cli"},
 ]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import calibrate as cal
-from calibrate.comparison import compare, split_rows, standard_pipelines
+from calibrate.comparison import compare, compare_cross_fitted, split_rows, standard_pipelines
 from calibrate.metrics import f_beta
 
 
@@ -142,3 +142,35 @@ def test_the_pipelines_given_stay_unfitted_and_their_decisions_are_at_hand():
     assert not hasattr(pipeline, "decision_")
     expected = pipeline.fit(logits, labels).predict(logits)
     assert (found.decisions["one"].predict(logits) != expected).nnz == 0
+
+
+def test_optimism_is_that_of_the_fitting_rows_over_the_others():
+    logits, labels = example()
+    fit, test = (cal.labelled_logits(logits[s], labels[s]) for s in np.split(np.arange(400), 2))
+    pipeline = cal.Pipeline([], cal.PerClassThreshold(f_beta(1)))
+
+    found = compare(fit, test, {"one": pipeline}, in_sample=True)
+
+    alone = cal.evaluate(found.decisions["one"], fit, ranking=False).summary
+    for name in ("macro_f", "count_ratio", "count_ratio_rare", "log_loss"):
+        assert found.optimism["one"][name] == alone[name] - found.rows["one"][name]
+    assert "n_rows" not in found.optimism["one"]
+    line = found.of_optimism().table().splitlines()[1].split()
+    assert float(line[1]) == pytest.approx(found.optimism["one"]["macro_f"], abs=5e-5)
+    assert compare(fit, test, {"one": pipeline}).optimism == {}
+
+
+def test_cross_fitted_figures_are_those_of_each_pipeline_alone():
+    rows = cal.labelled_logits(*example())
+    pipelines = standard_pipelines(1.4, np.ones(6))
+    groups = np.arange(400) // 5
+
+    found = compare_cross_fitted(rows, pipelines, folds=4, groups=groups, seed=3, beta=2.0)
+
+    for name, pipeline in pipelines.items():
+        alone = cal.cross_fit(pipeline, rows, folds=4, groups=groups, seed=3, beta=2.0)
+        assert found.rows[name] == pytest.approx(alone.out_of_sample.summary, nan_ok=True)
+        assert found.optimism[name] == pytest.approx(alone.optimism, nan_ok=True)
+        assert found.decisions[name].rule.same_as(alone.decision.rule)
+        assert not hasattr(pipeline, "decision_")
+    assert (found.n_fit, found.n_test, found.folds) == (400, 400, 4)

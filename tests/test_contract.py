@@ -53,6 +53,11 @@ OPTIONS = {
         for per_class in (False, True)
         for bias in (False, True)
     ],
+    "PriorShift": [
+        {"prevalence": 0.2},
+        {"prevalence": np.linspace(0.01, 0.9, 7)},
+        {"target": np.random.default_rng(7).normal(size=(150, 7)).astype(np.float32) * 2},
+    ],
     "PerClassThreshold": [
         {"metric": cal.metrics.f_beta(1)},
         {"metric": cal.metrics.recall_at_precision(0.5)},
@@ -86,7 +91,7 @@ def methods(room: str) -> list[object]:
 
 
 def name_of(step: object) -> str:
-    return repr(step).replace("\n", "")
+    return repr(step).replace("\n", "")[:80]
 
 
 CALIBRATORS = methods("calibrators")
@@ -130,7 +135,7 @@ def decision_of(step, logits, labels, **options):
 def of_classes(step, classes):
     """The step with its numbers per class those of `classes`."""
     options = step.get_params(deep=False)
-    taken = {name: v[classes] for name, v in options.items() if isinstance(v, np.ndarray)}
+    taken = {name: v[..., classes] for name, v in options.items() if isinstance(v, np.ndarray)}
     return clone(step).set_params(**taken)
 
 

@@ -18,11 +18,17 @@ from calibrate.cli.output import emit_json, note, progress
 @click.option(
     "--test-fraction",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    default=0.5,
-    show_default=True,
-    help="Rows set apart to judge on, where none are given.",
+    help="Share of the rows to set apart and judge on, instead of cross-fitting.",
 )
-@click.option("--seed", default=0, show_default=True, help="Of the random split.")
+@click.option("--seed", default=0, show_default=True, help="Of the folds or the random split.")
+@click.option(
+    "--folds",
+    type=click.IntRange(2),
+    default=options.FOLDS,
+    show_default=True,
+    help="Folds of the cross-fit, where no rows are given or set apart to judge on.",
+)
+@options.groups_option
 @options.pos_weight_option
 @click.option(
     "--calibrator",
@@ -40,8 +46,10 @@ def command(
     labels: str,
     test_logits: str | None,
     test_labels: str | None,
-    test_fraction: float,
+    test_fraction: float | None,
     seed: int,
+    folds: int,
+    groups: str | None,
     pos_weight: str | None,
     calibrators: tuple[str, ...],
     markdown: bool,
@@ -50,6 +58,10 @@ def command(
     **reading: Any,
 ) -> None:
     """Fit the usual pipelines to LOGITS and LABELS and judge each on rows it was not fitted on.
+
+    Those are the rows of --test-logits, or a share of the rows set apart by --test-fraction. With
+    neither, each row is judged by a fit to all folds but its own. The second table is the optimism:
+    how much higher the same figures are on the rows that were fitted.
 
     Macro-F1 weighs every class alike, micro-F1 every label, instance-F1 every row.
     predicted/true is the number of labels predicted over the number that are true, overall and
@@ -63,27 +75,50 @@ def command(
     if (test_logits is None) != (test_labels is None):
         raise click.UsageError("--test-logits and --test-labels go together")
     steps = {name: options.make_step("calibrators", name, {}) for name in calibrators}
-    from calibrate.comparison import compare, split_rows, standard_pipelines
+    if test_logits is not None and test_fraction is not None:
+        raise click.UsageError("rows to judge on are given or set apart, not both")
+    if groups is not None and (test_logits is not None or test_fraction is not None):
+        raise click.UsageError("--groups says which rows stay in one fold: there are none")
+    from calibrate.comparison import (
+        compare,
+        compare_cross_fitted,
+        split_rows,
+        standard_pipelines,
+    )
 
+    ids = options.read_groups(groups)
     rows = options.read_rows(logits, labels, **reading)
+    fit_rows, test_rows = rows, None
     if test_logits is not None and test_labels is not None:
-        fit_rows, test_rows = rows, options.read_rows(test_logits, test_labels, **reading)
-    else:
+        test_rows = options.read_rows(test_logits, test_labels, **reading)
+    elif test_fraction is not None:
         fit_rows, test_rows = split_rows(rows, test_fraction=test_fraction, seed=seed)
     weights = None if pos_weight is None else options.weights(pos_weight, fit_rows)
     mean_labels = fit_rows.labels.n_labels / fit_rows.shape[0]
-    sources = [rows.source] if test_logits is None else [rows.source, test_rows.source]
-    with progress(quiet, *sources):
-        found = compare(fit_rows, test_rows, standard_pipelines(mean_labels, weights, steps))
+    pipelines = standard_pipelines(mean_labels, weights, steps)
+    others = [] if test_logits is None or test_rows is None else [test_rows.source]
+    with progress(quiet, rows.source, *others):
+        if test_rows is None:
+            found = compare_cross_fitted(rows, pipelines, folds=folds, groups=ids, seed=seed)
+        else:
+            found = compare(fit_rows, test_rows, pipelines, in_sample=True)
     if as_json:
         emit_json("compare", found.as_dict())
         return
+    how = (
+        f"fitted on {found.n_fit:,} rows, judged on {found.n_test:,} others"
+        if found.folds is None
+        else f"judged on {found.n_test:,} rows in {found.folds} folds, each by a fit to the others"
+    )
     note(
         quiet,
-        f"fitted on {found.n_fit:,} rows, judged on {found.n_test:,} others, "
-        f"{rows.shape[1]:,} classes\n"
-        f"macro-F1 leaves out {found.n_left_out:,} classes without a true label among the latter",
+        f"{how}, {rows.shape[1]:,} classes\n"
+        f"macro-F1 leaves out {found.n_left_out:,} classes without a true label among the rows "
+        "judged on",
     )
+    optimism = found.of_optimism()
     click.echo(found.markdown() if markdown else found.table())
     click.echo()
     click.echo(found.difference_markdown() if markdown else found.difference_table())
+    click.echo("\noptimism: the same figures on the fitting rows, minus those above\n")
+    click.echo(optimism.markdown() if markdown else optimism.table())

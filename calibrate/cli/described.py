@@ -42,6 +42,7 @@ def rule(path: Path) -> dict[str, Any]:
         "fitted_by": f"calibrate {provenance.get('calibrate', 'of unknown version')}",
         "n_rows": provenance.get("n_rows"),
         "n_positives": provenance.get("n_positives"),
+        "cross_fit": provenance.get("cross_fit") and decision.header()["provenance"]["cross_fit"],
         "findings": findings,
     }
 

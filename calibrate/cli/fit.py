@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from calibrate.cli import options
 from calibrate.cli.output import emit_json, note, progress, refuse_overwrite
+
+if TYPE_CHECKING:
+    from calibrate.crossfit import CrossFit
+    from calibrate.data import LabelledLogits
+    from calibrate.decision import Decision
+    from calibrate.pipeline import Pipeline
 
 _CALIBRATORS = ", ".join([*options.step_names("calibrators"), "none"])
 _RULES = ", ".join(options.step_names("rules"))
@@ -39,6 +45,8 @@ _RULES = ", ".join(options.step_names("rules"))
     "--metric",
     help=f"What a threshold rule maximises: {options.METRICS}. [default: f1]",
 )
+@options.folds_option
+@options.groups_option
 @options.labels_options
 @options.logits_options
 @options.force_option
@@ -51,6 +59,8 @@ def command(
     calibrators: tuple[str, ...],
     rule: str,
     metric: str | None,
+    folds: int | None,
+    groups: str | None,
     force: bool,
     as_json: bool,
     quiet: bool,
@@ -65,6 +75,10 @@ def command(
     The default answers "as many predictions as labels". For the highest F1 take
     --rule per-class-threshold (macro) or --rule shared-threshold (micro).
 
+    The rule is fitted to all rows. The figures are those of rows that were not fitted on: each row
+    is judged by one more fit, to all folds of the rows but its own. That takes as many more fits as
+    there are folds; --folds 0 leaves it out.
+
     A network trained with weights, smoothed labels, another loss or chosen rows says something
     else than a probability. What training did is undone without labels by
 
@@ -77,29 +91,29 @@ def command(
 
     and --calibrator platt-scaling behind it fits what is left.
     """  # noqa: D301
+    if groups is not None and folds == 0:
+        raise click.UsageError("--groups says which rows stay in one fold: there are none")
     refuse_overwrite(output, force)
     steps, last = _parse(calibrators, rule, metric)
     from calibrate.calibrators.pos_weight_correction import PosWeightCorrection
-    from calibrate.evaluation import evaluate_rows
     from calibrate.evaluation.result import finite_or_none
     from calibrate.pipeline import Pipeline
-    from calibrate.statistics import Evidence
 
+    ids = options.read_groups(groups)
     rows = options.read_rows(logits, labels, **reading)
     if pos_weight:
         steps = [PosWeightCorrection(options.weights(pos_weight, rows)), *steps]
     with progress(quiet, rows.source):
-        pipeline = Pipeline(steps, last).fit_evidence(Evidence(rows))
-        figures = evaluate_rows(pipeline.decision_, rows, ranking=False).summary
+        decision, figures, found = _fitted(Pipeline(steps, last), rows, folds, ids, quiet)
     # last, so that whatever ends the command before leaves no file
-    pipeline.save(output)
-    decision = pipeline.decision_
+    decision.save(output)
     if as_json:
         emit_json(
             "fit",
             {
                 "output": str(output),
                 "provenance": decision.header()["provenance"],
+                "cross_fit": None if found is None else found.as_dict(),
                 "fitting_rows": {k: finite_or_none(v) for k, v in figures.items()},
             },
         )
@@ -109,12 +123,56 @@ def command(
         quiet,
         f"fitted on {rows.shape[0]:,} rows x {rows.shape[1]:,} classes, "
         f"{rows.labels.n_labels:,} labels\n"
+        + (_in_sample(figures) if found is None else _table(found))
+        + f"\nmacro-F1 leaves out {figures['n_classes_without_positives']:,} classes without a "
+        "true label",
+    )
+
+
+def _fitted(
+    pipeline: Pipeline, rows: LabelledLogits, folds: int | None, groups: Any, quiet: bool
+) -> tuple[Decision, dict[str, float | int], CrossFit | None]:
+    """The decision, what it does on its own rows, and the cross-fit if there is to be one.
+
+    Rows too few for folds are fitted all the same, unless somebody asked for folds.
+    """
+    from calibrate.crossfit import FoldError, cross_fit
+    from calibrate.evaluation import evaluate_rows
+    from calibrate.statistics import Evidence
+
+    wanted = options.FOLDS if folds is None else folds
+    if wanted:
+        try:
+            found = cross_fit(pipeline, rows, folds=wanted, groups=groups)
+            return found.decision, found.in_sample.summary, found
+        except FoldError as refusal:
+            if folds is not None or groups is not None:
+                raise
+            note(quiet, f"no figures of rows that were not fitted on: {refusal}")
+    decision = pipeline.fit_evidence(Evidence(rows)).decision_
+    return decision, evaluate_rows(decision, rows, ranking=False).summary, None
+
+
+def _in_sample(figures: dict[str, float | int]) -> str:
+    return (
         f"on these same rows (in-sample, so flattering): predicted/true "
         f"{figures['count_ratio']:.3f}, macro-F1 {figures['macro_f']:.4f}, "
-        f"micro-F1 {figures['micro_f']:.4f}\n"
-        f"(macro-F1 leaves out {figures['n_classes_without_positives']:,} classes without a true "
-        "label)\n"
-        "for figures on rows that were not fitted: calibrate compare",
+        f"micro-F1 {figures['micro_f']:.4f}"
+    )
+
+
+def _table(found: CrossFit) -> str:
+    """The figures a rule is judged by, out of sample, in-sample, and their difference."""
+    parts = found.summary()
+    lines = [f"{'':<13}  " + "  ".join(options.FIGURES.values())]
+    for name, figures in parts.items():
+        sign = "+" if name == "optimism" else ""
+        cells = (f"{figures[key]:>{sign}{len(head)}.4f}" for key, head in options.FIGURES.items())
+        said = "in-sample" if name == "in_sample" else name.replace("_", " ")
+        lines.append(f"{said:<13}  " + "  ".join(cells))
+    kept = "" if found.n_groups is None else f" of {found.n_groups:,} groups"
+    return "\n".join(lines) + (
+        f"\nout of sample: {found.folds} folds{kept}, each row judged by a fit without its fold"
     )
 
 

@@ -223,6 +223,11 @@ def _paragraphs(name: str, value: Any) -> list[str]:
         return [", ".join(first) + more]
     if name == "steps":
         return [_step(step) for step in value]
+    if name == "cross_fit":
+        return [
+            f"{value['folds']} folds, each row judged by a fit without its fold",
+            *_figures(value),
+        ]
     if name == "findings":
         return [f"{finding['step']}: {finding['message']}" for finding in value]
     if name == "positives_per_class":
@@ -230,6 +235,16 @@ def _paragraphs(name: str, value: Any) -> list[str]:
     if isinstance(value, list):
         return [", ".join(value)]
     return [_number(value)]
+
+
+def _figures(cross_fit: dict[str, Any]) -> list[str]:
+    """Each figure out of sample, and how much better it is on the fitting rows."""
+    lines = []
+    for key, head in options.FIGURES.items():
+        value, more = cross_fit["out_of_sample"][key], cross_fit["optimism"][key]
+        known = value is not None and more is not None
+        lines.append(f"{head} {value:.4f}, optimism {more:+.4f}" if known else f"{head} none")
+    return lines
 
 
 def _step(step: dict[str, Any]) -> str:

@@ -15,6 +15,18 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
+FOLDS = 5
+"""Folds of a cross-fit where nobody says how many."""
+
+FIGURES = {
+    "macro_f": "macro-F1",
+    "micro_f": "micro-F1",
+    "instance_f": "instance-F1",
+    "count_ratio": "pred/true",
+}
+"""What is shown of the figures of one rule, and the heading it gets."""
+
+
 def _stack(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
     def decorate(command: Command) -> Command:
         for option in reversed(options):
@@ -57,6 +69,19 @@ pos_weight_option = click.option(
     metavar="FILE|auto",
     help="Weights of the training (.npy or .txt, one per class), or 'auto': negatives/positives "
     "of the labels given.",
+)
+
+
+groups_option = click.option(
+    "--groups",
+    metavar="FILE",
+    help="One id per row (.npy, or .txt with one a line): rows of a group stay in one fold.",
+)
+
+folds_option = click.option(
+    "--folds",
+    type=click.IntRange(0),
+    help=f"Folds of the cross-fit that the figures come from; 0 for none.  [default: {FOLDS}]",
 )
 
 
@@ -144,6 +169,8 @@ def _value(key: str, text: str) -> Any:
         return words[text.lower()]
     if key.strip() == "metric":
         return make_metric(text)
+    if key.strip() == "target":
+        return text  # logits, in any form that a command reads
     for number in (int, float):
         try:
             return number(text)
@@ -173,6 +200,27 @@ def read_numbers(path: str) -> Any:
         return np.loadtxt(file, ndmin=1)
     except (ValueError, EOFError, OSError) as error:
         raise click.UsageError(f"{path} must hold one number per class: {error}") from error
+
+
+def read_groups(path: str | None) -> Any:
+    """One id per row from a ``.npy`` or text file, or None.
+
+    Raises
+    ------
+    click.UsageError
+        If it is neither.
+    """
+    import numpy as np
+
+    if path is None:
+        return None
+    file = Path(path)
+    try:
+        if file.suffix == ".npy":
+            return np.load(file, allow_pickle=False)
+        return np.array(file.read_text(encoding="utf-8-sig").splitlines(), dtype=np.str_)
+    except (ValueError, EOFError, OSError) as error:
+        raise click.UsageError(f"{path} must hold one id per row: {error}") from error
 
 
 METRICS = (

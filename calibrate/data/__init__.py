@@ -11,6 +11,7 @@ from calibrate.data.dataset import (
     Piece,
     labelled_logits,
     stepped,
+    unlabelled,
 )
 from calibrate.data.labels import Labels, as_labels
 from calibrate.data.logits import LogitSource, as_logits
@@ -28,4 +29,5 @@ __all__ = [
     "as_logits",
     "labelled_logits",
     "stepped",
+    "unlabelled",
 ]

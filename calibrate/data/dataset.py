@@ -286,6 +286,13 @@ class LabelledLogits:
             threads.over_ranges(fill, len(starts))
 
 
+def unlabelled(source: LogitSource) -> LabelledLogits:
+    """Rows whose labels nobody knows, as rows without labels: only their scores say something."""
+    n_rows, n_classes = source.shape
+    none = Labels(np.zeros(n_rows + 1, np.int64), np.empty(0, np.int32), n_classes)
+    return LabelledLogits(source, none)
+
+
 def labelled_logits(
     logits: Any,
     labels: Any,

@@ -295,7 +295,11 @@ class LogitSource:
 
 
 class _SomeRows(LogitSource):
-    """Some rows of a source: reads what lies between them too, unless it is much."""
+    """Some rows of a source.
+
+    Where they lie checked in memory they are gathered; else what lies between them is read too and
+    passed over, unless it is much.
+    """
 
     def __init__(self, source: LogitSource, rows: NDArray[np.int64]) -> None:
         self.shape = (len(rows), source.shape[1])
@@ -319,6 +323,12 @@ class _SomeRows(LogitSource):
         rows = self._chosen[start:stop]
         if len(rows) == 0:
             return self._source.read(0, 0, columns)
+        source = self._source
+        if source._in_place is not None:
+            block = np.take(source._in_place[:, columns], rows, axis=0)
+            if source._watcher is not None:
+                source._watcher(block.size)
+            return block
         first, last = int(rows[0]), int(rows[-1]) + 1
         if last - first > _SPARSE * len(rows) and not self.sequential:
             return np.concatenate([self._source.read(int(r), int(r) + 1, columns) for r in rows])

@@ -22,18 +22,20 @@ rounding to float32 does not make two scores equal.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from calibrate.data import LabelledLogits
+from calibrate.data import Block, LabelledLogits
 from calibrate.data.logits import NanPolicy
 from calibrate.evaluation.counts import Counts, mean, thirds
 from calibrate.evaluation.inputs import calibrated, check_rows, fitted, frequency_counts, rows_for
 from calibrate.evaluation.intervals import (
     BOUNDS,
+    Decided,
     Interval,
     check_level,
     f_intervals,
@@ -50,6 +52,7 @@ from calibrate.evaluation.ranking import (
 from calibrate.evaluation.reliability import CalibrationReport, calibration_report
 from calibrate.evaluation.result import Evaluation
 from calibrate.metrics import f_beta
+from calibrate.ops import RowLabels
 
 __all__ = [
     "CalibrationReport",
@@ -57,6 +60,7 @@ __all__ = [
     "Interval",
     "calibration_report",
     "evaluate",
+    "evaluate_decided",
     "evaluate_rows",
     "paired_differences",
 ]
@@ -198,36 +202,88 @@ def evaluate_rows(
     check_rows(decision, rows)
     f_beta(beta)  # refuses a wrong beta now rather than after the pass
     check_level(level)
-    n_rows, n_classes = rows.shape
-    frequency = (
-        rows.labels.positives if frequency is None else frequency_counts(frequency, n_classes)
+    n_classes = rows.shape[1]
+    if frequency is not None:
+        frequency = frequency_counts(frequency, n_classes)
+    judged = (
+        (replace(block, scores=decision.calibrate(block.scores)), decision.decide(block.scores))
+        for block in rows.blocks()
     )
+    found = evaluate_decided(
+        rows,
+        judged,
+        lambda: decision.blocks(rows.source),
+        beta=beta,
+        frequency=frequency,
+        level=level,
+    )
+    named = replace(found, class_names=rows.class_names or decision.class_names)
+    if not ranking:
+        return named
+    scores = calibrated(decision, rows)
+    by_class = average_precision_by_class(scores)
+    return replace(
+        named,
+        summary=found.summary
+        | {
+            "macro_ap": mean(by_class[rows.labels.positives > 0]),
+            "micro_ap": micro_average_precision(scores),
+            "instance_ap": instance_average_precision(scores),
+        },
+        per_class=found.per_class | {"average_precision": by_class},
+    )
+
+
+def evaluate_decided(
+    rows: LabelledLogits,
+    judged: Iterable[tuple[Block, RowLabels]],
+    decided_again: Decided,
+    *,
+    beta: float = 1.0,
+    frequency: NDArray[np.int64] | None = None,
+    level: float = 0.95,
+) -> Evaluation:
+    """Figures of labels that something has decided block by block; average precision is nan.
+
+    Counts are summed over all rows before any metric is made of them, also where different rows
+    were decided by different fits.
+
+    Parameters
+    ----------
+    rows : LabelledLogits
+        What was decided, all of it.
+    judged : iterable of (Block, RowLabels)
+        Consecutive blocks of the rows: true labels, calibrated logits as `scores`, and the labels
+        decided.
+    decided_again : callable
+        The labels decided once more, as (first row, labels) of consecutive blocks.
+    beta : float
+    frequency : int64, (n_classes,), optional
+    level : float
+    """
+    n_rows, n_classes = rows.shape
     counts, losses = Counts.before(rows), Losses.zero(n_rows, n_classes)
-    for block in rows.blocks():
-        counts.add(block, decision.decide(block.scores))
-        losses.add(replace(block, scores=decision.calibrate(block.scores)))
-    by_class = np.full(n_classes, math.nan)
-    micro_ap = instance_ap = math.nan
-    if ranking:
-        scores = calibrated(decision, rows)
-        by_class = average_precision_by_class(scores)
-        micro_ap = micro_average_precision(scores)
-        instance_ap = instance_average_precision(scores)
+    for block, decided in judged:
+        counts.add(block, decided)
+        losses.add(block)
+    frequency = rows.labels.positives if frequency is None else frequency
     summary = (
         _summary(counts, beta, thirds(frequency))
         | losses.summary(counts.row_true)
         | {
-            "macro_ap": mean(by_class[counts.true > 0]),
-            "micro_ap": micro_ap,
-            "instance_ap": instance_ap,
+            "macro_ap": math.nan,
+            "micro_ap": math.nan,
+            "instance_ap": math.nan,
             "level": float(level),
         }
     )
-    influence = influences(decision, rows, counts, beta)
+    influence = influences(rows, decided_again, counts, beta)
     return Evaluation(
         summary,
-        _per_class(counts, beta, level) | losses.per_class() | {"average_precision": by_class},
-        rows.class_names or decision.class_names,
+        _per_class(counts, beta, level)
+        | losses.per_class()
+        | {"average_precision": np.full(n_classes, math.nan)},
+        rows.class_names,
         {
             name: over_rows(summary[name], influence[name], level, bounds)
             for name, bounds in BOUNDS.items()

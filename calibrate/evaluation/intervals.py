@@ -7,15 +7,18 @@ what a decision fitted anew would, and are of use only on rows that it was not f
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
 from scipy.special import betaincinv, ndtri
 
 from calibrate.data import LabelledLogits
-from calibrate.decision import Decision
 from calibrate.evaluation.counts import Counts, Floats, Integers, Rates, mean, ratio
 from calibrate.kernels.evaluation import add_row_weights
+from calibrate.ops import RowLabels
+
+Decided = Callable[[], Iterable[tuple[int, RowLabels]]]
 
 BOUNDS = {
     "macro_f": (0.0, 1.0),
@@ -59,9 +62,11 @@ def over_rows(
 
 
 def influences(
-    decision: Decision, rows: LabelledLogits, counts: Counts, beta: float
+    rows: LabelledLogits, decided: Decided, counts: Counts, beta: float
 ) -> dict[str, Floats]:
-    """What each row adds to the figures of `BOUNDS`, float64, (n_rows,); one more pass.
+    """What each row adds to the figures of `BOUNDS`, float64, (n_rows,).
+
+    `decided` gives the labels of all rows once more, as (first row, labels) of blocks.
 
     The influence of a row on a ratio of means is its top less the ratio times its bottom, over the
     mean bottom; macro-F is the mean of such ratios, one for each class with true labels. What the
@@ -69,7 +74,7 @@ def influences(
     """
     b = beta * beta
     n_rows = len(counts.row_tp)
-    found: dict[str, Floats] = {"macro_f": _macro(decision, rows, counts, beta)}
+    found: dict[str, Floats] = {"macro_f": _macro(rows, decided, counts, beta)}
     size = counts.row_predicted + b * counts.row_true
     total = math.fsum(size)
     f = ratio((1.0 + b) * float(counts.tp.sum()), total)
@@ -86,7 +91,7 @@ def influences(
     return found
 
 
-def _macro(decision: Decision, rows: LabelledLogits, counts: Counts, beta: float) -> Floats:
+def _macro(rows: LabelledLogits, decided: Decided, counts: Counts, beta: float) -> Floats:
     """Influence on macro-F: ``mean_c ((1 + b) y h - F_c (h + b y)) / mean(h + b y)``, b = beta^2.
 
     It needs the F of each class, so that the rows are decided a second time.
@@ -101,10 +106,10 @@ def _macro(decision: Decision, rows: LabelledLogits, counts: Counts, beta: float
         weight = np.where(kept, n_rows / (n_kept * size), 0.0)
         lost = np.where(kept, (1.0 + b) * counts.tp / size, 0.0) * weight
     influence = np.zeros(n_rows)
-    for start, decided in decision.blocks(rows.source):
-        here = influence[start : start + len(decided.indptr) - 1]
+    for start, labels in decided():
+        here = influence[start : start + len(labels.indptr) - 1]
         truth = rows.labels.rows(start, start + len(here))
-        add_row_weights(*decided, *truth, (1.0 + b) * weight, lost, b * lost, here)
+        add_row_weights(*labels, *truth, (1.0 + b) * weight, lost, b * lost, here)
     return influence
 
 

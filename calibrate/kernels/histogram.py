@@ -78,6 +78,7 @@ def count_scores(
     scores: NDArray[np.float32],
     indptr: NDArray[np.int64],
     indices: NDArray[np.int32],
+    chosen: NDArray[np.int64],
     low: NDArray[np.float64],
     bins_per_logit: NDArray[np.float64],
     first: int,
@@ -97,6 +98,8 @@ def count_scores(
     ----------
     indptr, indices
         Labels of the rows as CSR, the classes of a row sorted.
+    chosen : int64
+        The rows that are counted, where they lie.
     fraction_bits : int
         Places within a bin are rounded to ``2**-fraction_bits`` of it; at most 20.
     """
@@ -108,8 +111,8 @@ def count_scores(
     outside, bits = np.zeros(64 * n_words, np.uint8), np.empty(n_words, np.uint64)
     steps = np.float64(1 << fraction_bits)
     own_low, own_per = low[first:last], bins_per_logit[first:last]
-    for start in range(0, scores.shape[0], _HELD_ROWS):
-        for i in range(start, min(start + _HELD_ROWS, scores.shape[0])):
+    for start in range(0, len(chosen), _HELD_ROWS):
+        for i in chosen[start : start + _HELD_ROWS]:
             row = scores[i, first:last]
             n_outside = _entries(row, own_low, own_per, n_bins, fraction_bits, cell, entry, outside)
             _add(table, cell, entry)

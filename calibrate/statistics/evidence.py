@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibrate.data import LabelledLogits
+from calibrate.data.dataset import KnownTerms
 from calibrate.metrics import Metric
 from calibrate.ops import CalibrationOp, ElementwiseOp, flat
 from calibrate.statistics.curves import BestCuts, curves_at_bins
@@ -28,17 +29,21 @@ class Evidence:
     Parameters
     ----------
     rows : LabelledLogits, optional
-    histogram : ScoreHistogram, optional
-        One of the two must be given.
+    histogram : ScoreHistogram, or function that makes it, optional
+        One of the two must be given; beside rows, the histogram of just these rows, for where there
+        is a cheaper way to it than to count them. A function is called when first needed.
     """
 
     def __init__(
-        self, rows: LabelledLogits | None = None, histogram: ScoreHistogram | None = None
+        self,
+        rows: LabelledLogits | None = None,
+        histogram: ScoreHistogram | Callable[[], ScoreHistogram] | None = None,
     ) -> None:
         if rows is None and histogram is None:
             raise TypeError("evidence needs rows of logits or a histogram, got neither")
         self._rows = rows
-        self._histogram = histogram
+        self._make = histogram if callable(histogram) else None
+        self._histogram = None if callable(histogram) else histogram
 
     def after(self, step: CalibrationOp) -> Evidence:
         """The same evidence with one more step applied.
@@ -51,15 +56,18 @@ class Evidence:
         TypeError
             If such a step comes and there is only a histogram.
         """
-        parts = flat((step,))
-        histogram = self._histogram
-        if not all(isinstance(part, ElementwiseOp) for part in parts):
-            rows = self.rows.after(step)
-            return Evidence(rows)
-        for part in parts:
-            if histogram is not None and isinstance(part, ElementwiseOp):
+        parts = [part for part in flat((step,)) if isinstance(part, ElementwiseOp)]
+        if len(parts) < len(flat((step,))):
+            return Evidence(self.rows.after(step))
+
+        def moved() -> ScoreHistogram:
+            histogram = self.histogram
+            for part in parts:
                 histogram = histogram.after(part)
-        return Evidence(None if self._rows is None else self._rows.after(step), histogram)
+            return histogram
+
+        rows = None if self._rows is None else self._rows.after(step)
+        return Evidence(rows, moved if self._histogram is None else moved())
 
     def thinned(self, n_rows: int) -> Evidence:
         """Evidence of about `n_rows` rows, evenly spaced; this one if there are no more."""
@@ -75,6 +83,13 @@ class Evidence:
     def n_rows(self) -> int:
         """Number of rows."""
         return self._rows.shape[0] if self._rows is not None else self.histogram.n_rows
+
+    @property
+    def steps(self) -> tuple[CalibrationOp, ...]:
+        """What was applied to the logits so far, in turn."""
+        if self._rows is None:
+            return self.histogram.steps
+        return tuple(s.step if isinstance(s, KnownTerms) else s for s in self._rows.steps)
 
     @property
     def class_names(self) -> tuple[str, ...] | None:
@@ -97,7 +112,9 @@ class Evidence:
     def histogram(self) -> ScoreHistogram:
         """Counts of the scores on a grid; one pass over the rows when first asked for."""
         if self._histogram is None:
-            self._histogram = ScoreHistogram.of(self.rows)
+            self._histogram = ScoreHistogram.of(self.rows) if self._make is None else self._make()
+            # with it goes what it was made from
+            self._make = None
         return self._histogram
 
     def build_histogram(self) -> None:

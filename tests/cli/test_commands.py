@@ -18,6 +18,7 @@ from scipy import sparse
 
 import calibrate as cal
 from calibrate.cli import COMMANDS, main
+from calibrate.comparison import compare_cross_fitted, standard_pipelines
 
 NAMES = [f"class {i}" for i in range(6)]
 
@@ -59,6 +60,65 @@ def test_fit_writes_a_rule_and_says_what_it_is(files):
     assert result.stdout == f"wrote {rule}: PlattScaling -> ExpectedCountTopK\n"
     assert "in-sample" in result.stderr
     assert cal.load(rule).n_classes == 6
+
+
+def test_fit_tells_cross_fitted_figures_with_their_optimism_in_80_columns(files):
+    rule, ids = files / "rule.safetensors", np.arange(400) // 8
+    np.save(files / "ids.npy", ids)
+    arguments = [
+        "fit", files / "logits.npy", files / "labels.npz", "-o", rule, "--force", "--groups",
+        files / "ids.npy", "--folds", 4, "--rule", "per-class-threshold",
+    ]  # fmt: skip
+    pipeline = cal.Pipeline([cal.PlattScaling()], cal.PerClassThreshold(cal.metrics.f_beta(1)))
+    expected = cal.cross_fit(
+        pipeline, files / "logits.npy", files / "labels.npz", folds=4, groups=ids
+    ).as_dict()
+
+    text = run(*arguments)
+    content = json.loads(run(*arguments, "--json").stdout)
+
+    assert content["cross_fit"] == content["provenance"]["cross_fit"] == expected
+    assert content["fitting_rows"] == expected["in_sample"]
+    lines = text.stderr.splitlines()
+    assert max(len(line) for line in lines) <= 80
+    figures = {line[:13].strip(): line[13:].split() for line in lines[1:5]}
+    assert figures[""] == ["macro-F1", "micro-F1", "instance-F1", "pred/true"]
+    for name, part in (("out of sample", "out_of_sample"), ("in-sample", "in_sample")):
+        assert float(figures[name][0]) == pytest.approx(expected[part]["macro_f"], abs=5e-5)
+        assert float(figures[name][3]) == pytest.approx(expected[part]["count_ratio"], abs=5e-5)
+    assert figures["optimism"][0] == f"{expected['optimism']['macro_f']:+.4f}"
+    assert "out of sample: 4 folds of 50 groups" in text.stderr
+    inspected = run("inspect", rule).stdout
+    assert "4 folds, each row judged by a fit without its fold" in inspected
+    shown = expected["out_of_sample"]["macro_f"], expected["optimism"]["macro_f"]
+    assert f"macro-F1 {shown[0]:.4f}, optimism {shown[1]:+.4f}" in inspected
+    assert json.loads(run("inspect", rule, "--json").stdout)["cross_fit"] == expected
+
+
+def test_fit_without_folds_says_that_its_figures_are_in_sample(files):
+    rule = files / "rule.safetensors"
+
+    result = run("fit", files / "logits.npy", files / "labels.npz", "-o", rule, "--folds", 0)
+
+    assert "on these same rows (in-sample, so flattering): predicted/true 1.000" in result.stderr
+    assert "out of sample" not in result.stderr
+    assert "cross_fit" not in cal.load(rule).provenance
+    assert "cross fit    none" in run("inspect", rule).stdout
+
+
+def test_rows_too_few_for_folds_are_fitted_unless_folds_were_asked_for(files):
+    np.save(files / "three.npy", np.load(files / "logits.npy")[:3])
+    np.save(files / "three_labels.npy", np.eye(3, 6, dtype=np.uint8))
+    arguments = ["fit", files / "three.npy", files / "three_labels.npy", "-o", files / "r"]
+
+    asked = run(*arguments, "--folds", 5)
+    plain = run(*arguments)
+
+    assert asked.exit_code == 2
+    assert "5 folds need at least as many rows, got 3" in asked.stderr
+    assert plain.exit_code == 0
+    assert "no figures of rows that were not fitted on: 5 folds need at least" in plain.stderr
+    assert "in-sample, so flattering" in plain.stderr
 
 
 @pytest.mark.parametrize(
@@ -187,8 +247,41 @@ def test_compare_prints_held_out_figures_in_80_columns(files):
     ]  # fmt: skip
     assert lines[10] == ""
     assert lines[11].split() == ["less", "the", "first", "macro-F1", "micro-F1", "instance-F1"]
-    assert len(lines) == (1 + 9) + 1 + (1 + 8)
+    assert lines[20:23] == [
+        "", "optimism: the same figures on the fitting rows, minus those above", "",
+    ]  # fmt: skip
+    assert lines[23] == lines[0]
+    assert len(lines) == 2 * (1 + 9) + 3 + (1 + 1 + 8)
+    assert "judged on 400 rows in 5 folds, each by a fit to the others, 6 classes" in result.stderr
+
+
+def test_compare_sets_rows_apart_where_told_to(files):
+    result = run("compare", files / "logits.npy", files / "labels.npz", "--test-fraction", 0.5)
+
+    assert result.exit_code == 0, result.stderr
     assert "fitted on 200 rows, judged on 200 others, 6 classes" in result.stderr
+    assert "\noptimism: " in result.stdout
+
+
+def test_compare_keeps_groups_in_one_fold(files):
+    ids = np.arange(400) // 20
+    np.save(files / "ids.npy", ids)
+    (files / "ids.txt").write_text("".join(f"patient {one}\n" for one in ids + 100))
+    command = ["compare", files / "logits.npy", files / "labels.npz", "--json", "--folds", 3]
+
+    plain, numbers, text = (
+        json.loads(run(*command, *more).stdout)
+        for more in ([], ["--groups", files / "ids.npy"], ["--groups", files / "ids.txt"])
+    )
+
+    expected = compare_cross_fitted(
+        cal.labelled_logits(files / "logits.npy", files / "labels.npz"),
+        standard_pipelines(1.2), folds=3, groups=ids,
+    )  # fmt: skip
+    assert numbers == text != plain
+    assert numbers["pipelines"] == expected.as_dict()["pipelines"]
+    assert numbers["optimism"] == expected.as_dict()["optimism"]
+    assert numbers["folds"] == 3
 
 
 def test_compare_judges_the_calibrators_that_are_asked_for(files):
@@ -218,6 +311,8 @@ def test_compare_takes_test_rows_of_their_own(files):
 
     content = json.loads(result.stdout)
     assert (content["n_fit"], content["n_test"]) == (400, 400)
+    assert content["folds"] is None
+    assert content["optimism"]["per-class thresholds"]["macro_f"] == 0
     assert content["pipelines"]["per-class thresholds"]["macro_f"] > 0
     assert content["intervals"]["per-class thresholds"]["macro_f"]["low"] > 0
     assert "raw, cut at 0.5" not in content["differences_from_first"]
@@ -358,6 +453,44 @@ REFUSED = {
         ["apply", "rule.safetensors", "five.npy", "-o", "out.npz"],
         "must have the 6 classes of the fitted rule, got 5",
     ),
+    "groups of no rows": (
+        ["fit", "logits.npy", "labels.npz", "-o", "r", "--groups", "no.txt"],
+        "no.txt must hold one id per row",
+    ),
+    "groups of other rows": (
+        ["fit", "logits.npy", "labels.npz", "-o", "r", "--groups", "two.txt"],
+        "groups must be one id per row, shape (400,), got shape (2,)",
+    ),
+    "one group": (
+        ["compare", "logits.npy", "labels.npz", "--groups", "same.npy"],
+        "5 folds need at least as many groups of rows, got 1 among 400 rows",
+    ),
+    "groups without folds": (
+        ["fit", "logits.npy", "labels.npz", "-o", "r", "--groups", "two.txt", "--folds", "0"],
+        "--groups says which rows stay in one fold: there are none",
+    ),
+    "groups of a split": (
+        ["compare", "logits.npy", "labels.npz", "--groups", "two.txt", "--test-fraction", "0.5"],
+        "--groups says which rows stay in one fold: there are none",
+    ),
+    "one fold": (
+        ["fit", "logits.npy", "labels.npz", "-o", "r", "--folds", "1"],
+        "folds must be at least 2, got 1",
+    ),
+    "test rows twice": (
+        [
+            "compare",
+            "logits.npy",
+            "labels.npz",
+            "--test-fraction",
+            "0.5",
+            "--test-logits",
+            "logits.npy",
+            "--test-labels",
+            "labels.npz",
+        ],
+        "rows to judge on are given or set apart, not both",
+    ),
     "half of the test rows": (
         ["compare", "logits.npy", "labels.npz", "--test-logits", "logits.npy"],
         "--test-logits and --test-labels go together",
@@ -372,6 +505,7 @@ def test_what_is_wrong_is_said_in_one_error_and_nothing_is_written(
     fitted(files)
     np.savetxt(files / "two.txt", [1.0, 2.0])
     np.save(files / "two_rows.npy", np.zeros((2, 6)))
+    np.save(files / "same.npy", np.zeros(400, np.int64))
     np.save(files / "five.npy", np.zeros((3, 5)))
     (files / "logits.pkl").write_bytes(b"\x80\x04.")
     monkeypatch.chdir(files)

@@ -99,6 +99,24 @@ def test_strips_of_taken_rows_read_no_other_classes(monkeypatch):
     assert sum(cells) == 7 * 5
 
 
+@pytest.mark.parametrize("columns", [slice(None), slice(1, 4)])
+def test_rows_taken_from_a_checked_matrix_are_gathered_alone(columns):
+    logits, labels = example()
+    rows = labelled_logits(logits.astype(np.float32), labels)
+    chosen = np.array([1, 2, 7])
+    assert rows.check_in_place()
+    taken, cells = rows.take(chosen), []
+    taken.source.watch(cells.append)
+
+    scores = taken.source.read(1, 3, columns)
+
+    assert np.array_equal(scores, logits[chosen[1:]][:, columns])
+    assert scores.flags.c_contiguous
+    assert scores.flags.writeable
+    assert cells == [scores.size]
+    assert not np.shares_memory(scores, logits)
+
+
 def test_no_taken_rows_are_no_rows():
     logits, labels = example()
 

@@ -402,3 +402,71 @@ def test_a_histogram_alone_cannot_take_a_step_that_looks_along_the_row():
 
     with pytest.raises(TypeError, match="fitted from rows of logits, got a histogram"):
         Evidence(histogram=histogram).after(ops.RowAffine(1.0, 0.0, by_count=1.0))
+
+
+# parts
+
+
+@LAW
+@given(
+    rows(), st.lists(st.integers(0, 3), min_size=4, max_size=4), st.sampled_from([1, 7, 1 << 21])
+)
+def test_parts_are_counted_as_their_rows_alone_and_can_be_taken_out(case, parts, block_cells):
+    scores, labels = case
+    part = np.resize(parts, len(scores))
+    grid = grid_of(scores.shape[1])
+    whole = ScoreHistogram.of(data_of(scores, labels), grid)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("calibrate.data.logits.BLOCK_CELLS", block_cells)
+        found = ScoreHistogram.of_parts(data_of(scores, labels), part, [2, 0], grid)
+
+    for number, one in zip([2, 0], found, strict=True):
+        if (part == number).any():
+            alone = ScoreHistogram.of(data_of(scores[part == number], labels[part == number]), grid)
+            assert arrays_of(one) == arrays_of(alone)
+        else:
+            assert arrays_of(one) == arrays_of(ScoreHistogram.empty(grid))
+        assert arrays_of(whole - one + one) == arrays_of(whole)
+        rest = part != number
+        if rest.any():
+            others = ScoreHistogram.of(data_of(scores[rest], labels[rest]), grid)
+            assert arrays_of(whole - one) == arrays_of(others)
+
+
+def test_what_has_other_bins_or_steps_is_not_taken_out():
+    one = ScoreHistogram.empty(grid_of(2))
+
+    with pytest.raises(ValueError, match="must have the same grid to be subtracted"):
+        one - ScoreHistogram.empty(grid_of(2, 8))
+    with pytest.raises(ValueError, match="must have the same steps to be subtracted"):
+        one - one.after(ops.Affine(2.0, 0.0))
+
+
+def test_one_histogram_serves_all_steps_whoever_asks_first(monkeypatch):
+    scores, labels = simulated(200, 4)
+    counted = []
+    of = ScoreHistogram.of
+    monkeypatch.setattr(ScoreHistogram, "of", lambda *args: counted.append(1) or of(*args))
+    evidence = Evidence(data_of(scores, labels))
+
+    later = evidence.after(ops.Affine(2.0, 0.5)).after(ops.Affine(1.0, -1.0))
+
+    assert counted == []
+    np.testing.assert_allclose(
+        later.histogram.scores, evidence.histogram.scores * 2.0 - 0.5, rtol=1e-12, atol=1e-12
+    )
+    assert counted == [1]
+
+
+def test_evidence_knows_its_steps():
+    scores, labels = simulated(50, 3)
+    steps = ops.Affine(2.0, 0.5), ops.RowAffine(1.0, 0.0, by_count=0.5), ops.Affine(1.0, 1.0)
+    evidence = Evidence(data_of(scores, labels))
+    alone = Evidence(histogram=evidence.histogram)
+
+    after = evidence.after(ops.Chain(steps[:2])).after(steps[2])
+
+    assert after.steps == steps
+    assert evidence.steps == alone.steps == ()
+    assert alone.after(steps[0]).steps == steps[:1]
