@@ -25,6 +25,8 @@ from numpy.typing import NDArray
 
 from calibrate import calibrators, kernels, metrics, rules
 from calibrate.base import Calibrator, DecisionRule
+from calibrate.calibrators.row_scaling import RowScaling
+from calibrate.calibrators.temperature_scaling import TemperatureScaling
 from calibrate.data import labelled_logits
 from calibrate.evaluation import calibration_report, evaluate_rows
 from calibrate.pipeline import Pipeline
@@ -161,7 +163,9 @@ def _every_method(logits: Any, labels: Any, *, in_pairs: bool = True) -> Iterato
     evidence.build_histogram()
     steps: list[Calibrator] = _methods(calibrators, rows.shape[1])
     last: list[DecisionRule] = _methods(rules, rows.shape[1])
-    for first in [[], *([step] for step in steps)] if in_pairs else [[]]:
+    # what comes before matters by its kind: none, each cell by itself, or along the rows
+    before = [[], [TemperatureScaling()], [RowScaling(gated=False)]]
+    for first in before if in_pairs else [[]]:
         alone = [Pipeline(first, rule) for rule in last]
         for pipeline in [Pipeline([*first, step], last[0]) for step in steps] + alone:
             pipeline.fit_evidence(evidence).predict(logits)
@@ -176,7 +180,8 @@ def _every_pass(logits: Any, labels: Any, **options: Any) -> Iterator[None]:
     """Each way of walking over the logits: to fit, by rows and by classes; to judge; to predict."""
     rows = labelled_logits(logits, labels, **options)
     some_rows = rows.take(np.arange(0, rows.shape[0], 3))
-    steps, last = (_methods(room, rows.shape[1]) for room in (calibrators, rules))
+    steps = _methods(calibrators, rows.shape[1], ends=True)
+    last = _methods(rules, rows.shape[1])
     alone = [Pipeline([], rule) for rule in last]
     for pipeline in [Pipeline([step], last[0]) for step in steps] + alone:
         pipeline.fit_evidence(Evidence(rows))
@@ -193,8 +198,12 @@ def _every_pass(logits: Any, labels: Any, **options: Any) -> Iterator[None]:
     yield
 
 
-def _methods(room: Any, n_classes: int) -> list[Any]:
-    """Every method of a room with every choice of options that could lead to other kernels."""
+def _methods(room: Any, n_classes: int, *, ends: bool = False) -> list[Any]:
+    """Every method of a room with every choice of options that could lead to other kernels.
+
+    Or with the first and the last choice alone, `ends` of all of them: the ways that a calibrator
+    walks over the rows are among these two.
+    """
     made = []
     for file in iter_modules(room.__path__, f"{room.__name__}."):
         name = "".join(word.capitalize() for word in file.name.split(".")[-1].split("_"))
@@ -203,10 +212,10 @@ def _methods(room: Any, n_classes: int) -> list[Any]:
             parameter.name: _choices(name, parameter, n_classes)
             for parameter in inspect.signature(method).parameters.values()
         }
-        made += [
-            method(**dict(zip(choices, values, strict=True)))
-            for values in product(*choices.values())
-        ]
+        options = list(product(*choices.values()))
+        if ends and len(options) > 2:
+            options = [options[0], options[-1]]
+        made += [method(**dict(zip(choices, values, strict=True))) for values in options]
     return made
 
 
@@ -217,7 +226,8 @@ def _choices(method: str, parameter: inspect.Parameter, n_classes: int) -> tuple
         "min_positives": (2,),
         "metric": (metrics.f_beta(1), metrics.recall_at_precision(0.5), _promising_nothing),
         "pos_weight": (2.0, np.full(n_classes, 2.0)),
-        "target": (_rows(_SMALL[0], n_classes)[0],),
+        # as probabilities they mean something as well
+        "target": (np.linspace(0.1, 0.9, 4 * n_classes, dtype=np.float32).reshape(4, n_classes),),
     }
     if parameter.name in known:
         return known[parameter.name]

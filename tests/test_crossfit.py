@@ -25,6 +25,16 @@ LAW = settings(deadline=None, derandomize=True, max_examples=100)
 ADJACENT = float(np.nextafter(np.float32(1), np.float32(2)))
 UNRANKED = {"macro_ap", "micro_ap", "instance_ap"}
 
+
+def tolerances(key):
+    """Relative and absolute."""
+    if "expected" in key:
+        # the expected count of a row is summed from float32 probabilities
+        return 1e-6, 1e-6
+    # the bounds of scipy are found by halving
+    return (1e-9, 1e-11) if key in ("f_low", "f_high") else (1e-12, 1e-13)
+
+
 pytestmark = pytest.mark.filterwarnings("ignore:all logits lie in")
 
 ROW_PIPELINES = {
@@ -114,11 +124,11 @@ def test_the_figures_are_those_of_the_naive_way(case, name, seed, block_cells, d
     assert set(found.out_of_sample.summary) == set(summary)
     for key in set(summary) - UNRANKED:
         np.testing.assert_allclose(
-            found.out_of_sample.summary[key], summary[key], 1e-12, 1e-13, err_msg=key
+            found.out_of_sample.summary[key], summary[key], *tolerances(key), err_msg=key
         )
     for key in set(per_class) - {"average_precision"}:
         np.testing.assert_allclose(
-            found.out_of_sample.per_class[key], per_class[key], 1e-12, 1e-13, err_msg=key
+            found.out_of_sample.per_class[key], per_class[key], *tolerances(key), err_msg=key
         )
     assert all(np.isnan(found.out_of_sample.summary[key]) for key in UNRANKED)
 
@@ -141,7 +151,7 @@ def test_a_fit_from_histograms_is_the_fit_to_the_other_folds_on_the_grid_of_all_
     decided, scores = naive_evaluation.cross_fitted(fit, logits, labels, fold)
     expected, _ = naive_evaluation.evaluate(decided, labels, scores)
     for key in set(expected) - UNRANKED:
-        np.testing.assert_allclose(found[key], expected[key], 1e-12, 1e-13, err_msg=key)
+        np.testing.assert_allclose(found[key], expected[key], *tolerances(key), err_msg=key)
 
 
 @pytest.mark.parametrize("held_bytes", [1, 3 * 6 * 512 * 8 * 2, 1 << 27])

@@ -33,6 +33,7 @@ _RAREST = 2.0**12
 _MOST_STEPS = 100
 _RIDGE = 1e-9
 _PARTS = 16
+_WORTH_THREADS = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -208,7 +209,11 @@ def _fit(cells: _Cells, left_out: int, start: NDArray[np.float64]) -> NDArray[np
                 left_out, at, cuts[part], cuts[part + 1], sums[part],
             )  # fmt: skip
 
-        threads.each(add, range(_PARTS))
+        if len(cells.x) < _WORTH_THREADS:
+            for part in range(_PARTS):
+                add(part)
+        else:
+            threads.each(add, range(_PARTS))
         total = sums.sum(axis=0)
         lower = total[1 + k :].reshape(k, k)
         hessian = np.tril(lower) + np.tril(lower, -1).T

@@ -411,7 +411,7 @@ REFUSED = {
     ),
     "unknown calibrator": (
         ["fit", "logits.npy", "labels.npz", "-o", "r", "--calibrator", "magic"],
-        "'magic' is not one of the calibrators: asymmetric-loss-correction, focal-correction, log",
+        "'magic' is not one of the calibrators: asymmetric-loss-correction, beta-calibration,",
     ),
     "unknown option": (
         ["fit", "logits.npy", "labels.npz", "-o", "r", "--rule", "top-k:n=2"],
