@@ -13,6 +13,7 @@ from calibrate.kernels import kernel
 
 _MOST_STEPS = 60
 _ROUNDING = 1e-12
+_LEAST_STEP = 1e-20
 _HIGHEST_LEVERAGE = 0.9
 
 
@@ -108,7 +109,7 @@ def fit_shrunk(
             if decrement < 1e-10:
                 break
             step = 1.0
-            while step > 1e-8:
+            while step > _LEAST_STEP:
                 new_a, new_s = a - step * d0, s - step * d1
                 new, g0, g1, h00, h01, h11 = _evaluate(
                     d, n[c], t[c], new_a, new_s, new_a - prior_level, new_s - prior_slope, precision
@@ -116,9 +117,13 @@ def fit_shrunk(
                 if new <= value - 1e-4 * step * decrement + _ROUNDING * abs(value):
                     break
                 step *= 0.5
-            a, s, value = new_a, new_s, new
-            if step <= 1e-8:
+            if step <= _LEAST_STEP:
+                # no way down: the derivatives are those of a point that was refused
+                value, g0, g1, h00, h01, h11 = _evaluate(
+                    d, n[c], t[c], a, s, a - prior_level, s - prior_slope, precision
+                )
                 break
+            a, s, value = new_a, new_s, new
         level[c], slope[c] = a, s
         hessian[c, 0], hessian[c, 1], hessian[c, 2] = h00, h01, h11
 
