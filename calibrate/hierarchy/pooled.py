@@ -154,7 +154,9 @@ def _start(
     x: NDArray[np.float64], n: NDArray[np.float64], t: NDArray[np.float64]
 ) -> tuple[float, float]:
     """Slope and intercept that leave no cell so sure that nothing tells which way to go."""
-    total = n.sum()
+    total = float(n.sum())
+    if total == 0.0:
+        return 1.0, 0.0
     mean = float((n * x).sum() / total)
     spread = float(np.sqrt((n * (x - mean) ** 2).sum() / total))
     slope = _FARTHEST_START / max(spread, _FARTHEST_START)

@@ -278,6 +278,27 @@ def test_what_lies_beyond_the_grid_is_counted_at_its_ends():
     assert found == {0: (11, 3), 8191: (15, 11)}
 
 
+def test_a_logit_that_is_no_number_is_counted_within_the_grid():
+    found = left_out(
+        [0.0], [5], [2], centre=0.0, level=np.nan, slope=1.0, covariance=[1.0, 0.0, 1.0]
+    )
+
+    assert found == {0: (5, 2)}
+
+
+@pytest.mark.parametrize("far", [1e10, 1e30, 1e38])
+def test_scores_that_cancel_every_digit_leave_the_line_finite(far):
+    for x in ([far], [-far, far], [far, 0.9 * far, far], [0.0, far]):
+        n = np.full(len(x), 8.0)
+
+        level, slope, hessian = fit(
+            x, n, n / 2, centre=0.0, covariance=np.diag([far, 1.0]), lowest=0.05
+        )
+
+        assert np.isfinite([level[0], slope[0], *hessian[0]]).all()
+        assert slope[0] >= 0.05
+
+
 def test_counts_are_added_to_and_classes_out_of_the_range_are_not():
     x, n, y = [[0.0]] * 4, [[3]] * 4, [[1]] * 4
     zeros = np.zeros(4)
