@@ -100,6 +100,48 @@ def test_the_prior_is_that_of_plain_expectation_and_maximisation(rounds, monkeyp
         assert lines.shrinkage[c] == pytest.approx(spread[0, 0] / covariance[0, 0], rel=1e-3)
 
 
+def test_classes_whose_level_and_slope_go_together_keep_their_correlation(monkeypatch):
+    rng = np.random.default_rng(0)
+    logits = np.clip(np.round(rng.normal(size=(400, 5)) * 8) / 4, -5, 5)
+    steep = np.array([0.1, 1.0, 3.0, 6.0, 9.0])
+    labels = drawn(steep * logits + 2 * steep - 6, rng)
+    histogram = histogram_of(logits, labels, n_bins=50)
+    monkeypatch.setattr(classes, "_SETTLED", 0.0)
+
+    lines = shrunk_lines(histogram)
+
+    cells = histogram.scores, histogram.counts, histogram.positives
+    covariance = naive_layers.empirical_bayes(*cells, 12, np.diag([0.25, 0.05]))[3]
+    level, slope = np.sqrt(np.diag(covariance))
+    assert min(level, slope) > 1.5
+    assert covariance[0, 1] > 0.9 * level * slope
+    np.testing.assert_allclose(lines.prior_covariance, covariance, rtol=1e-3)
+
+
+def test_rounds_are_no_more_than_it_takes_to_settle(monkeypatch):
+    histogram, fits, fit = histogram_of(*classes_that_differ()), [], classes._fit
+    monkeypatch.setattr(classes, "_fit", lambda *cells: fits.append(cells) or fit(*cells))
+
+    shrunk_lines(histogram)
+
+    # one fit a round, and the last to all bins
+    assert 2 < len(fits) < 10
+
+
+def test_inverses_hold_at_any_scale_and_stay_finite_where_there_is_none():
+    regular = np.array([[2.0, 0.5, 1.0], [1e12, 0.3, 1e-12], [1e-12, -0.3, 1e12]])
+    singular = np.array([[4.0, 2.0, 1.0], [1e70, 1e60, 1e50]])
+
+    found = classes._inverse(regular)
+
+    for parts, inverse in zip(regular, found, strict=True):
+        a, b, c = parts
+        expected = np.array([c, -b, a]) / (a * c - b * b)
+        np.testing.assert_allclose(inverse, expected, rtol=1e-12)
+    assert np.isfinite(classes._inverse(singular)).all()
+    assert (classes._inverse(singular)[:, [0, 2]] > 0).all()
+
+
 def test_rounds_end_once_the_variances_have_settled(monkeypatch):
     histogram = histogram_of(*classes_that_differ())
     lines = shrunk_lines(histogram)

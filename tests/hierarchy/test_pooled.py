@@ -99,6 +99,25 @@ def test_scores_that_tell_all_positives_stay_within_the_range():
     assert abs(intercept) < slope
 
 
+def test_labels_that_are_all_positive_or_all_negative_leave_the_map_finite():
+    logits, _ = stepped()
+
+    for value, sign in ((True, 1), (False, -1)):
+        slope, intercept, kappa = found(logits, np.full(logits.shape, value), LOG_WEIGHT)
+
+        assert 0.05 <= slope <= 50
+        assert np.isfinite([intercept, kappa]).all()
+        assert (sign * (slope * logits + intercept - kappa * LOG_WEIGHT) > 5).all()
+
+
+def test_rows_without_any_score_leave_the_logits_as_they_are():
+    labels = np.ones((3, 4), bool)
+
+    slope, intercept, _ = found(np.full((3, 4), -np.inf), labels, LOG_WEIGHT, nan="negative")
+
+    assert (slope, intercept) == (1.0, 0.0)
+
+
 def test_the_order_of_the_classes_changes_nothing():
     logits, labels = stepped()
     order = [2, 0, 3, 1]
