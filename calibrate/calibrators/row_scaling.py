@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from calibrate.base import Calibrator, Fitted, require_positives
@@ -63,5 +65,9 @@ class RowScaling(Calibrator):
     def _fit(self, evidence: Evidence) -> Fitted:
         require_positives(evidence)
         layer = fit_row_layer(evidence.rows, ("by_count",), gated=self.gated)
-        same = Affine(np.array(1.0, np.float32), np.array(0.0, np.float32))
-        return Fitted(layer.op if layer.on else same, report=RowReport(layer))
+        if not layer.on:
+            same = Affine(np.array(1.0, np.float32), np.array(0.0, np.float32))
+            return Fitted(same, report=RowReport(layer))
+        # one shift for each class: rows of other classes have other sums, and are refused
+        shift = np.full(evidence.n_classes, layer.op.shift)
+        return Fitted(replace(layer.op, shift=shift), report=RowReport(layer))

@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 
 from calibrate import threads
 from calibrate.hierarchy.pooled import merged
-from calibrate.kernels.shrinkage import fit_shrunk
+from calibrate.kernels.shrinkage import LEAST_DETERMINANT, fit_shrunk
 from calibrate.logistic import SLOPE_RANGE
 from calibrate.statistics import ScoreHistogram
 
 _START = np.diag([0.25, 0.05])
 _LEAST_VARIANCE = 1e-4
+_HIGHEST_CORRELATION = 1 - 1e-6
 _MOST_ROUNDS = 12
 _SETTLED = 0.01
 
@@ -88,6 +89,9 @@ def shrunk_lines(
         off = away - new_mean
         new = off.T @ off / len(off) + _matrix(spread.mean(axis=0))
         new[[0, 1], [0, 1]] = np.maximum(new[[0, 1], [0, 1]], _LEAST_VARIANCE)
+        # one class of logits near the end of float32 must not make the others follow exactly
+        most = _HIGHEST_CORRELATION * np.sqrt(new[0, 0] * new[1, 1])
+        new[[0, 1], [1, 0]] = np.clip(new[0, 1], -most, most)
         settled = bool((np.abs(np.diag(new) - np.diag(covariance)) < _SETTLED * np.diag(new)).all())
         mean, covariance = new_mean, new
         if settled:
@@ -143,7 +147,9 @@ def _fit(
 def _inverse(symmetric: NDArray[np.float64]) -> NDArray[np.float64]:
     """Inverses of matrices given by their three parts, (n, 3)."""
     a, b, c = symmetric.T
-    return np.asarray(np.stack([c, -b, a], axis=1) / (a * c - b * b)[:, None])
+    # of scores near the end of float32 all digits of the determinant may cancel
+    determinant = np.maximum(a * c - b * b, LEAST_DETERMINANT * a * c)
+    return np.asarray(np.stack([c, -b, a], axis=1) / determinant[:, None])
 
 
 def _matrix(parts: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -21,6 +21,7 @@ _MOST_STEPS = 100
 _RIDGE = 1e-9
 _ROUNDING = 1e-12
 _SAME_WEIGHT = 1e-9
+_FARTHEST_START = 4.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,14 +132,14 @@ def pooled_map(
     differing = bool(np.ptp(weight) > _SAME_WEIGHT)
     # columns of the classes' intercepts: the intercept, and the weights about their mean
     design = np.stack([np.ones(n_classes), middle - weight][: 1 + differing], axis=1)
-    start = np.zeros(2 + differing)
-    start[0] = 1.0
+    few = merged(histogram.scores, histogram.counts, histogram.positives)
+    start = np.array([*_start(*few), 0.0][: 2 + differing])
     full = (
         histogram.scores,
         histogram.counts.astype(np.float64),
         histogram.positives.astype(np.float64),
     )
-    for cells in (merged(histogram.scores, histogram.counts, histogram.positives), full):
+    for cells in (few, full):
         start = _newton(*cells, design, start, free_slope=True)
     if not SLOPE_RANGE[0] <= start[0] <= SLOPE_RANGE[1]:
         start[0] = np.clip(start[0], *SLOPE_RANGE)
@@ -147,6 +148,20 @@ def pooled_map(
     return PooledMap(
         float(start[0]), float(start[1]) + middle * (kappa or 0.0), kappa, np.asarray(weight)
     )
+
+
+def _start(
+    x: NDArray[np.float64], n: NDArray[np.float64], t: NDArray[np.float64]
+) -> tuple[float, float]:
+    """Slope and intercept that leave no cell so sure that nothing tells which way to go."""
+    total = float(n.sum())
+    if total == 0.0:
+        return 1.0, 0.0
+    mean = float((n * x).sum() / total)
+    spread = float(np.sqrt((n * (x - mean) ** 2).sum() / total))
+    slope = _FARTHEST_START / max(spread, _FARTHEST_START)
+    rate = min(max(float(t.sum() / total), 1e-12), 1.0 - 1e-12)
+    return slope, float(np.log(rate / (1.0 - rate))) - slope * mean
 
 
 def _newton(
@@ -159,8 +174,6 @@ def _newton(
     free_slope: bool,
 ) -> NDArray[np.float64]:
     """Slope, and coefficients of the columns of `design`, that make the loss least."""
-    home = np.zeros(len(start))
-    home[0] = 1.0
     free = slice(0 if free_slope else 1, len(start))
 
     def loss(at: NDArray[np.float64]) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
@@ -174,7 +187,7 @@ def _newton(
         hessian = np.empty((len(at), len(at)))
         hessian[0, 0], hessian[0, 1:], hessian[1:, 0] = sums[:, 3].sum(), cross, cross
         hessian[1:, 1:] = design.T @ (sums[:, 5, None] * design)
-        off = at - home
+        off = at - start
         value = float(sums[:, 0].sum() + 0.5 * _RIDGE * off @ off)
         return value, gradient + _RIDGE * off, hessian + _RIDGE * np.eye(len(at))
 

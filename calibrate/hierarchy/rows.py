@@ -122,7 +122,8 @@ def fit_row_layer(
     cells = _draw(rows, tuple(terms))
     start = np.array([0.0, 1.0, *(0.0 for _ in terms)] if base is None else base)
     whole = _fit(cells, N_FOLDS, start)
-    lines = np.stack([_fit(cells, fold, whole) for fold in range(N_FOLDS)])
+    # not from `whole`: what the other rows leave open would come from the rows left out
+    lines = np.stack([_fit(cells, fold, start) for fold in range(N_FOLDS)])
     gains = np.zeros(rows.shape[0])
     _over_rows(
         cells,
@@ -198,6 +199,7 @@ def _limits(shares: NDArray[np.float64]) -> NDArray[np.uint32]:
 def _fit(cells: _Cells, left_out: int, start: NDArray[np.float64]) -> NDArray[np.float64]:
     """Coefficients of 1, x and the terms, without the rows of one fold."""
     k = len(start)
+    others = np.delete(np.arange(k), 1)
     cuts = [len(cells.x) * part // _PARTS for part in range(_PARTS + 1)]
 
     def loss(at: NDArray[np.float64]) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
@@ -226,7 +228,10 @@ def _fit(cells: _Cells, left_out: int, start: NDArray[np.float64]) -> NDArray[np
     for _ in range(_MOST_STEPS):
         move = np.linalg.lstsq(hessian, gradient, rcond=None)[0]
         if at[1] - move[1] < SLOPE_RANGE[0]:
-            move *= (at[1] - SLOPE_RANGE[0]) / move[1]
+            # along the bound: the others move as if the slope were there
+            move[1] = at[1] - SLOPE_RANGE[0]
+            rest = gradient[others] - hessian[others, 1] * move[1]
+            move[others] = np.linalg.lstsq(hessian[np.ix_(others, others)], rest, rcond=None)[0]
         decrement = float(gradient @ move)
         if decrement < 1e-8:
             break

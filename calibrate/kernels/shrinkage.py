@@ -11,8 +11,12 @@ from numpy.typing import NDArray
 
 from calibrate.kernels import kernel
 
+LEAST_DETERMINANT = 1e-15
+"""Of two parameters, as a share of the product of the two second derivatives."""
+
 _MOST_STEPS = 60
 _ROUNDING = 1e-12
+_LEAST_STEP = 1e-20
 _HIGHEST_LEVERAGE = 0.9
 
 
@@ -97,7 +101,7 @@ def fit_shrunk(
             d, n[c], t[c], a, s, a - prior_level, s - prior_slope, precision
         )
         for _ in range(_MOST_STEPS):
-            determinant = h00 * h11 - h01 * h01
+            determinant = max(h00 * h11 - h01 * h01, LEAST_DETERMINANT * h00 * h11)
             d0 = (h11 * g0 - h01 * g1) / determinant
             d1 = (h00 * g1 - h01 * g0) / determinant
             if s - d1 < lowest:
@@ -108,7 +112,7 @@ def fit_shrunk(
             if decrement < 1e-10:
                 break
             step = 1.0
-            while step > 1e-8:
+            while step > _LEAST_STEP:
                 new_a, new_s = a - step * d0, s - step * d1
                 new, g0, g1, h00, h01, h11 = _evaluate(
                     d, n[c], t[c], new_a, new_s, new_a - prior_level, new_s - prior_slope, precision
@@ -116,9 +120,13 @@ def fit_shrunk(
                 if new <= value - 1e-4 * step * decrement + _ROUNDING * abs(value):
                     break
                 step *= 0.5
-            a, s, value = new_a, new_s, new
-            if step <= 1e-8:
+            if step <= _LEAST_STEP:
+                # no way down: the derivatives are those of a point that was refused
+                value, g0, g1, h00, h01, h11 = _evaluate(
+                    d, n[c], t[c], a, s, a - prior_level, s - prior_slope, precision
+                )
                 break
+            a, s, value = new_a, new_s, new
         level[c], slope[c] = a, s
         hessian[c, 0], hessian[c, 1], hessian[c, 2] = h00, h01, h11
 
@@ -151,7 +159,7 @@ def count_left_out(
         Of level and slope: level-level, level-slope, slope-slope.
     reach : float
         The grid goes from ``-reach`` to ``reach`` in equal bins; the outer ones take what lies
-        beyond.
+        beyond, and nothing is ever written elsewhere: nan goes to the first.
     counts, positives : int64, (n_grid,)
         Added to.
     """
@@ -169,10 +177,10 @@ def count_left_out(
                 moved = variance / (1.0 - min(variance * small * (1.0 - small), _HIGHEST_LEVERAGE))
                 if y[c, b] > 0:
                     place = (eta - moved * (1.0 - p) + reach) * per_logit
-                    g = int(min(max(place, 0.0), n_grid - 1.0))
+                    g = int(min(place, n_grid - 1.0)) if place > 0.0 else 0
                     counts[g] += y[c, b]
                     positives[g] += y[c, b]
                 if n[c, b] > y[c, b]:
                     place = (eta + moved * p + reach) * per_logit
-                    g = int(min(max(place, 0.0), n_grid - 1.0))
+                    g = int(min(place, n_grid - 1.0)) if place > 0.0 else 0
                     counts[g] += n[c, b] - y[c, b]
