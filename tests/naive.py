@@ -251,3 +251,14 @@ def piecewise_linear(logit, knots, values, below, above):
         return values[-1] + (logit - knots[-1]) * above
     share = (logit - knots[last]) / (knots[last + 1] - knots[last])
     return values[last] + share * (values[last + 1] - values[last])
+
+
+def shared_targets(probabilities):
+    """``E[y_c / |Y|]`` of independent labels, by every set of labels that a row can have."""
+    expected = [0.0] * len(probabilities)
+    for labels in itertools.product([0, 1], repeat=len(probabilities)):
+        pairs = zip(labels, probabilities, strict=True)
+        chance = math.prod(p if label else 1.0 - p for label, p in pairs)
+        for c, label in enumerate(labels):
+            expected[c] += chance / sum(labels) if label else 0.0
+    return expected
