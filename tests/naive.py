@@ -412,3 +412,14 @@ def bbse(source_high, source_positive, target_high):
     negative = [h for h, y in zip(source_high, source_positive, strict=True) if not y]
     tpr, fpr = sum(positive) / len(positive), sum(negative) / len(negative)
     return (sum(target_high) / len(target_high) - fpr) / (tpr - fpr)
+
+
+def shared_targets(probabilities):
+    """``E[y_c / |Y|]`` of independent labels, by every set of labels that a row can have."""
+    expected = [0.0] * len(probabilities)
+    for labels in itertools.product([0, 1], repeat=len(probabilities)):
+        pairs = zip(labels, probabilities, strict=True)
+        chance = math.prod(p if label else 1.0 - p for label, p in pairs)
+        for c, label in enumerate(labels):
+            expected[c] += chance / sum(labels) if label else 0.0
+    return expected

@@ -27,6 +27,7 @@ MOST_CELLS = 1 << 18
 _FEWEST_ROWS, _MOST_LOOKED = 1 << 12, 1 << 25
 
 _STANDARD_ERRORS = 2.0
+_SAME_IN_ALL_ROWS = 1e-2
 _EDGES = np.arange(-10.0, 2.0, dtype=np.float32)
 _EVERYTHING = np.uint32(0xFFFFFFFF)
 _RAREST = 2.0**12
@@ -181,12 +182,16 @@ def _draw(rows: LabelledLogits, terms: tuple[Term, ...]) -> _Cells:
 
     parts = [np.concatenate(part) for part in zip(*rows.each_block(of_block), strict=True)]
     score, row, kind, keys, known = parts
+    known = known.astype(np.float64)
+    # log sum exp of a normed softmax is 0 but for rounding, which no coefficient is to blow up
+    same = np.ptp(known, axis=0) < _SAME_IN_ALL_ROWS
+    known[:, same] = 0.5 * (known.min(axis=0) + known.max(axis=0))[same]
     return _Cells(
         x=score.astype(np.float64),
         rows=row,
         weight=weights[kind],
         positive=(kind == len(limits)).astype(np.uint8),
-        terms=known.astype(np.float64),
+        terms=known,
         fold=(keys % np.uint32(N_FOLDS)).astype(np.uint8),
     )
 
