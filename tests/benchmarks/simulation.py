@@ -33,6 +33,7 @@ import calibrate as cal
 from calibrate.data import labelled_logits
 from calibrate.decision import Decision
 from calibrate.evaluation import evaluate_rows
+from calibrate.evaluation.counts import mean
 
 RANKED = ("raw, 0.5", "z - log w, 0.5", "default, one threshold", "oracle, plug-in")
 NO_RIVALS = (DEFAULT, "default without row layer, plug-in", "default, one threshold",
@@ -88,8 +89,8 @@ def _judged(
     rows = labelled_logits(logits, labels)
     evaluation = evaluate_rows(decision, rows, ranking=name in RANKED)
     summary = evaluation.summary
-    f = np.where(evaluation.per_class["support"] > 0, evaluation.per_class["f"], np.nan)
-    thirds = [float(np.nanmean(f[part])) for part in np.array_split(rarest_first, 3)]
+    f, known = evaluation.per_class["f"], evaluation.per_class["support"] > 0
+    thirds = [mean(f[part][known[part]]) for part in np.array_split(rarest_first, 3)]
     keys = ("micro_f", "instance_f", "count_ratio", "micro_ap", "macro_ap")
     return Row(summary["macro_f"], *thirds, *(summary[key] for key in keys))
 

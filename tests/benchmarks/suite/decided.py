@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -86,8 +86,6 @@ def decisions(rows: Rows) -> dict[str, Decision]:
 
 
 DEFAULT = "default, plug-in"
-
-Make = Callable[[Rows], dict[str, Decision]]
 
 
 def oracle(p: NDArray[np.float64]) -> Decision:
