@@ -57,12 +57,11 @@ def hierarchical(network: SavedNetwork) -> Floats:
     return _transformed(cal.HierarchicalScaling(network.pos_weight), network)
 
 
-def named(name: str) -> Callable[[SavedNetwork], Floats | None]:
-    """One of our calibrators by its name, without options; None while there is none."""
+def plain(calibrator: type[Any]) -> Callable[[SavedNetwork], Floats]:
+    """One of our calibrators without options."""
 
-    def run(network: SavedNetwork) -> Floats | None:
-        made = getattr(cal, name, None)
-        return None if made is None else _transformed(made(), network)
+    def run(network: SavedNetwork) -> Floats:
+        return _transformed(calibrator(), network)
 
     return run
 
@@ -120,10 +119,10 @@ def each_class(column: Column) -> Callable[[SavedNetwork], Floats]:
 METHODS: dict[str, Callable[[SavedNetwork], Floats | None]] = {
     "raw": raw,
     "corrected": corrected,
-    "temperature": named("TemperatureScaling"),
-    "Platt": named("PlattScaling"),
-    "isotonic": named("IsotonicCalibration"),
-    "beta": named("BetaCalibration"),
+    "temperature": plain(cal.TemperatureScaling),
+    "Platt": plain(cal.PlattScaling),
+    "isotonic": plain(cal.IsotonicCalibration),
+    "beta": plain(cal.BetaCalibration),
     OURS: hierarchical,
 }
 """Ours, in the order of the table."""

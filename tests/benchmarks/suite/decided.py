@@ -18,6 +18,7 @@ from calibrate.ops import CalibrationOp, Threshold
 from calibrate.statistics import ScoreHistogram
 
 F1 = cal.metrics.f_beta(1)
+DEFAULT = "default, plug-in"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -58,14 +59,16 @@ def plug_in(steps: Sequence[CalibrationOp], rows: Rows) -> Decision:
 
 
 def decisions(rows: Rows) -> dict[str, Decision]:
-    """All practical methods by name; one that the library does not have yet is left out."""
-    weight, isotonic = rows.pos_weight, getattr(cal, "IsotonicCalibration", None)
+    """All practical methods by name."""
+    weight = rows.pos_weight
     corrected = _steps(cal.PosWeightCorrection(weight), rows)
     default = _steps(cal.HierarchicalScaling(weight), rows)
     histogram = ScoreHistogram.of(labelled_logits(rows.logits, rows.labels))
     pooled = pooled_map(histogram, log_weights(weight, histogram.n_classes)).op
     with_bias = [cal.PosWeightCorrection(weight), cal.TemperatureScaling(bias=True)]
-    made = {
+    without = _steps(cal.HierarchicalScaling(weight, row_layer=False), rows)
+    unguarded = _steps(cal.IsotonicCalibration(min_positives=1), rows)
+    return {
         "raw, 0.5": _decided([], cal.FixedThreshold(), rows),
         "z - log w, 0.5": _decided([cal.PosWeightCorrection(weight)], cal.FixedThreshold(), rows),
         "z - log w, T, b, 0.5": _decided(with_bias, cal.FixedThreshold(), rows),
@@ -73,19 +76,13 @@ def decisions(rows: Rows) -> dict[str, Decision]:
         "pooled, plug-in": plug_in([pooled], rows),
         "swept": _decided([], cal.PerClassThreshold(F1), rows),
         "Platt, plug-in": plug_in(_steps(cal.PlattScaling(), rows), rows),
-    }
-    if isotonic is not None:
-        made["isotonic, plug-in"] = plug_in(_steps(isotonic(), rows), rows)
-    without = _steps(cal.HierarchicalScaling(weight, row_layer=False), rows)
-    return made | {
+        "isotonic, plug-in": plug_in(_steps(cal.IsotonicCalibration(), rows), rows),
+        "isotonic of every class, plug-in": plug_in(unguarded, rows),
         "default without row layer, plug-in": plug_in(without, rows),
         DEFAULT: plug_in(default, rows),
         "default, one threshold": _after(default, cal.SharedThreshold(F1), rows),
         "default, expected count": _after(default, cal.ExpectedCountTopK(), rows),
     }
-
-
-DEFAULT = "default, plug-in"
 
 
 def oracle(p: NDArray[np.float64]) -> Decision:
