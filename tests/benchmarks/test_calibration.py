@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 from scipy.special import expit
+from suite import calibration_report
 from suite.calibrators import METHODS, OURS, PEERS, each_class, scores
 from suite.judged import Difference, Figures, debiased_squared_error, row_losses
 from suite.saved import SavedNetwork, networks
@@ -36,12 +37,14 @@ def folder(tmp_path: Path) -> Path:
 def test_the_default_is_found_to_be_best_or_tied_where_the_weights_are_all(folder: Path, capsys):
     output = folder.parent / "output"
 
-    calibration.main([str(folder), "--no-peers", "--output", str(output)])
+    for methods in (["raw", "corrected", OURS], set(METHODS) - {"corrected"}):
+        calibration.main([str(folder), "--methods", ",".join(methods), "--output", str(output)])
 
     record = json.loads((output / "tiny-weighted.json").read_text())
     figures = record["figures"]
-    assert list(figures) == list(METHODS)
-    assert record["difference"]["verdict"] in ("best", "tied")
+    assert set(figures) == set(METHODS)
+    assert {by["verdict"] for by in record["differences"].values()} <= {"best", "tied"}
+    assert set(record["differences"]) == set(METHODS) - {OURS}
     assert figures[OURS]["log_loss"] < 1.01 * figures["corrected"]["log_loss"]
     assert figures["raw"]["log_loss"] > 1.5 * figures["corrected"]["log_loss"]
     assert figures["raw"]["count_ratio"] > 1.5
@@ -60,7 +63,8 @@ def test_a_part_of_the_networks_can_be_run_and_a_peer_that_is_missing_is_said(
 
     monkeypatch.setattr(calibration, "PEERS", {"netcal logistic": absent})
 
-    calibration.main([str(folder), "--networks", "tiny/softmax"])
+    methods = ["--methods", "raw,netcal logistic"]
+    calibration.main([str(folder), "--networks", "tiny/softmax", *methods])
 
     printed = capsys.readouterr().out
     assert "netcal logistic could not be had: ModuleNotFoundError" in printed
@@ -126,10 +130,28 @@ def test_losses_and_verdicts():
     noise -= noise.mean()
 
     np.testing.assert_allclose(row_losses(z, y), [np.log(2) + np.log(4), 2 * np.log(2)])
-    better = Difference.between(losses, {"near": losses + 0.05 + noise, "far": losses + 1})
-    assert (better.other, better.verdict) == ("near", "best")
-    assert Difference.between(losses + 0.05 + noise, {"near": losses}).verdict == "worse"
-    assert Difference.between(losses, {"near": losses + noise}).verdict == "tied"
+    better = Difference.between(losses, losses + 0.05 + noise)
+    assert better.verdict == "best"
+    assert better.mean == pytest.approx(-0.05)
+    assert better.standard_error == pytest.approx(noise.std(ddof=1) / np.sqrt(500))
+    assert Difference.between(losses + 0.05 + noise, losses).verdict == "worse"
+    assert Difference.between(losses, losses + noise).verdict == "tied"
+
+
+def test_the_verdict_is_on_the_best_of_the_others():
+    figures = {
+        name: {"log_loss": loss, "ece": 0, "count_ratio": 1, "micro_ap": 0, "macro_ap": 0}
+        for name, loss in ((OURS, 2.0), ("raw", 3.0), ("Platt", 1.5))
+    }
+    differences = {
+        "raw": {"mean": -1.0, "standard_error": 0.1, "verdict": "best"},
+        "Platt": {"mean": 0.5, "standard_error": 0.1, "verdict": "worse"},
+    }
+    record = {"network": "tiny/weighted", "rows": [9, 9], "classes": 2, "missing": {}}
+
+    table = calibration_report.markdown([record | {"figures": figures, "differences": differences}])
+
+    assert "| 3.000 | 1.500 | **2.000** | +0.500 (0.100), Platt | worse |" in table
 
 
 def test_networks_are_found_by_their_validation_logits(folder: Path):

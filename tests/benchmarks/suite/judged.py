@@ -82,35 +82,26 @@ def debiased_squared_error(p: Floats, y: Labels) -> float:
 
 @dataclass(frozen=True)
 class Difference:
-    """Log loss per row of ours minus that of the best other method, on the same rows.
+    """Log loss per row of ours minus that of another method, on the same rows.
 
     Attributes
     ----------
-    other : str
     mean, standard_error : float
-        Paired over rows. The other one is chosen on the rows that it is judged on, which favours
-        it.
+        Paired over rows.
     verdict : str
         ``best`` or ``worse`` if the difference is beyond two standard errors, else ``tied``.
     """
 
-    other: str
     mean: float
     standard_error: float
     verdict: str
 
     @classmethod
-    def between(cls, ours: Floats, others: dict[str, Floats]) -> Difference:
-        """Of the losses of rows, with the method of least mean among the others."""
-        other = min(others, key=lambda name: float(others[name].mean()))
-        return cls.of(other, ours - others[other])
-
-    @classmethod
-    def of(cls, other: str, differences: Floats) -> Difference:
+    def between(cls, ours: Floats, other: Floats) -> Difference:
+        """Of the losses of the rows."""
+        differences = ours - other
         mean = float(differences.mean())
         error = float(differences.std(ddof=1) / math.sqrt(len(differences)))
         if abs(mean) <= STANDARD_ERRORS * error:
-            verdict = "tied"
-        else:
-            verdict = "best" if mean < 0 else "worse"
-        return cls(other, mean, error, verdict)
+            return cls(mean, error, "tied")
+        return cls(mean, error, "best" if mean < 0 else "worse")
