@@ -5,7 +5,7 @@
 TORCH ?= torch==2.13.0
 PYTHON ?= python3
 
-# The folder of saved logits for the second benchmark, one folder per data set.
+# The folder of saved logits for the benchmarks on real networks, one folder per data set.
 LOGITS ?=
 
 BIN := .venv/bin
@@ -33,6 +33,8 @@ bench: .venv-bench/installed
 
 bench-full: .venv-bench/installed
 	$(BENCH) tests/benchmarks/speed.py --folder .benchmarks/case --output .benchmarks/full
+	$(BENCH) tests/benchmarks/simulation.py --output .benchmarks/simulation.json
+	$(BENCH) tests/benchmarks/calibration.py $(LOGITS) --output .benchmarks/calibration
 
 clean:
 	rm -rf .venv .venv-bench calibrate-demo

@@ -12,7 +12,6 @@ FOLDER holds one folder per data set (default: $CALIBRATE_REAL_LOGITS).
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 import warnings
@@ -21,11 +20,9 @@ from pathlib import Path
 import numpy as np
 from scipy import sparse
 from sklearn.metrics import precision_recall_curve
+from suite.saved import default_folder, networks
 
 import calibrate as cal
-from calibrate.data import as_logits
-
-DEFAULT = Path(__file__).parents[3] / "shared" / "data" / "logits"
 
 
 def per_class_f1(predicted: sparse.csr_array, labels: sparse.csr_array) -> np.ndarray:
@@ -54,18 +51,8 @@ def ratio(predicted: sparse.csr_array, labels: sparse.csr_array) -> float:
     return predicted.sum() / labels.sum()
 
 
-def networks(folder: Path) -> list[tuple[Path, str]]:
-    return [
-        (dataset, path.name.removesuffix("_val.npy"))
-        for dataset in sorted(folder.iterdir())
-        for path in sorted(dataset.glob("*_val.npy"))
-    ]
-
-
 def main() -> None:
-    folder = Path(
-        sys.argv[1] if len(sys.argv) > 1 else os.environ.get("CALIBRATE_REAL_LOGITS", DEFAULT)
-    )
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else default_folder()
     if not folder.is_dir():
         sys.exit(f"there is no folder of saved logits at {folder}")
     warnings.simplefilter("ignore", cal.FitWarning)
@@ -77,25 +64,21 @@ def main() -> None:
     ]
     f1 = cal.metrics.f_beta(1)
     cal.Pipeline([], cal.PerClassThreshold(f1)).fit(np.eye(2), np.eye(2))  # compiled before timed
-    for dataset, loss in networks(folder):
-        files = [dataset / f"{loss}_{part}.npy" for part in ("val", "test")]
-        logits, test = (
-            as_logits(path, probabilities=loss == "probabilities").read(0, 1 << 30)
-            for path in files
-        )
+    for network in networks(folder):
+        logits, test = (network.logits(part) for part in ("val", "test"))
         labels, truth = (
-            sparse.csr_array(sparse.load_npz(dataset / f"labels_{part}.npz")).astype(np.int64)
-            for part in ("val", "test")
+            sparse.csr_array(network.labels(part).astype(np.int64)) for part in ("val", "test")
         )
-        name = f"{dataset.name}/{loss}"
         shape = f"{logits.shape[0]:,} x {logits.shape[1]:,}"
         pipelines = [
             cal.Pipeline([], cal.FixedThreshold()),
             cal.Pipeline([cal.PlattScaling()], cal.ExpectedCountTopK()),
         ]
-        if "weighted" in loss and loss != "unweighted":
-            weights = np.load(dataset / "pos_weight.npy")
-            corrected = [cal.PosWeightCorrection(weights), cal.TemperatureScaling(bias=True)]
+        if network.pos_weight is not None:
+            corrected = [
+                cal.PosWeightCorrection(network.pos_weight),
+                cal.TemperatureScaling(bias=True),
+            ]
             pipelines.append(cal.Pipeline(corrected, cal.ExpectedCountTopK()))
         ratios = [ratio(p.fit(logits, labels).predict(test), truth) for p in pipelines]
         cells = [f"{value:.2f}" for value in ratios] + ["-"] * (3 - len(ratios))
@@ -117,7 +100,7 @@ def main() -> None:
             )
         )
         lines.append(
-            f"| {name} | {shape} | {' | '.join(cells)} | {ours[1]:.4f} | {theirs[1]:.4f} "
+            f"| {network.name} | {shape} | {' | '.join(cells)} | {ours[1]:.4f} | {theirs[1]:.4f} "
             f"| {ours[0] - theirs[0]:+.0e} | {theirs_s / ours_s:.0f}x |"
         )
     print("\n".join(lines))
