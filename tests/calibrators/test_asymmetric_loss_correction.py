@@ -20,7 +20,10 @@ def undone(correction, learned):
 
 
 @LAW
-@given(st.floats(1e-3, 0.9), st.floats(0.1, 3), st.floats(0, 5), st.floats(0, 0.1), st.booleans())
+@given(
+    st.floats(1e-3, 0.9), st.floats(0.1, 3), st.floats(0, 5),
+    st.one_of(st.just(0.0), st.floats(1e-9, 0.1)), st.booleans(),
+)  # fmt: skip
 def test_what_the_loss_taught_comes_back_as_the_probability(p, g_pos, g_neg, clip, detached):
     slopes = naive_losses.asymmetric_slopes(g_pos, g_neg, clip, detached)
     learned = naive_losses.learned_logit(p, *slopes, low=-30.0, high=30.0)

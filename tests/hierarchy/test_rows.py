@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from simulations import competing, drawn, log_loss, mean_average_precision, well_calibrated
 
+import calibrate as cal
 from calibrate.data import labelled_logits, logits
 from calibrate.hierarchy import rows
 from calibrate.hierarchy.rows import fit_row_layer
@@ -263,13 +264,23 @@ def test_few_drawn_cells_give_about_the_same_layer(monkeypatch):
 
 def test_of_many_rows_evenly_spaced_ones_are_looked_at(monkeypatch):
     scores, labels = competing(n_rows=1000)
-    monkeypatch.setattr(rows, "MOST_ROWS", 300)
     some = np.unique(np.linspace(0, 999, 300).astype(int))
+    monkeypatch.setattr("calibrate.hierarchy.layers.rows_enough", lambda n_classes: 300)
 
-    thinned = layer_of(scores, labels)
+    thinned = cal.HierarchicalScaling().fit(scores, labels).report_
 
-    assert thinned == layer_of(scores[some], labels[some])
+    few = cal.HierarchicalScaling().fit(scores[some], labels[some]).report_
     assert some[[0, -1]].tolist() == [0, 999]
+    assert thinned.row_layers == few.row_layers
+    assert thinned.row_layers[0].on
+    assert thinned.pooled.slope == few.pooled.slope
+    assert (thinned.lines.level != few.lines.level).any()
+
+
+def test_rows_are_enough_if_they_have_many_cells():
+    assert rows.rows_enough(7900) == 4247
+    assert rows.rows_enough(20_000) == 4096
+    assert rows.rows_enough(2) == 1 << 24
 
 
 def test_keys_of_rows_do_not_depend_on_how_they_are_read():
