@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibrate.base import Calibrator, FitWarning
+from calibrate.calibrators.hierarchical_scaling import HierarchicalScaling
 from calibrate.calibrators.platt_scaling import PlattScaling
 from calibrate.calibrators.pos_weight_correction import PosWeightCorrection
 from calibrate.calibrators.temperature_scaling import TemperatureScaling
@@ -183,6 +184,7 @@ def standard_pipelines(
         Others by their names; adds each of them, cut at 0.5.
     """
     f1, half = f_beta(1), FixedThreshold(0.0)
+    layered = HierarchicalScaling(pos_weight)
     pipelines = {"raw, cut at 0.5": Pipeline([], half)}
     if pos_weight is not None:
         corrected = PosWeightCorrection(pos_weight)
@@ -192,11 +194,12 @@ def standard_pipelines(
     pipelines |= {
         "temperature, cut at 0.5": Pipeline([TemperatureScaling()], half),
         "Platt, cut at 0.5": Pipeline([PlattScaling()], half),
+        "hierarchical, cut at 0.5": Pipeline([layered], half),
         "per-class thresholds": Pipeline([], PerClassThreshold(f1)),
-        "shared threshold, raw": Pipeline([], SharedThreshold(f1)),
-        "shared threshold, Platt": Pipeline([PlattScaling()], SharedThreshold(f1)),
-        "top-k, Platt": Pipeline([PlattScaling()], TopK(max(1, round(mean_labels)))),
-        "expected count, Platt": Pipeline([PlattScaling()], ExpectedCountTopK()),
+        "shared cut, raw": Pipeline([], SharedThreshold(f1)),
+        "shared cut, hierarchical": Pipeline([layered], SharedThreshold(f1)),
+        "top-k, hierarchical": Pipeline([layered], TopK(max(1, round(mean_labels)))),
+        "expected k, hierarchical": Pipeline([layered], ExpectedCountTopK()),
     }
     return pipelines
 

@@ -81,7 +81,7 @@ def test_weights_add_the_corrected_pipeline():
     without, with_weights = standard_pipelines(2.0), standard_pipelines(2.0, np.ones(6))
 
     assert set(with_weights) - set(without) == {"z - log w, cut at 0.5"}
-    assert with_weights["top-k, Platt"].rule.k == 2
+    assert with_weights["top-k, hierarchical"].rule.k == 2
 
 
 def test_the_tables_show_what_the_figures_say():
@@ -160,6 +160,7 @@ def test_optimism_is_that_of_the_fitting_rows_over_the_others():
     assert compare(fit, test, {"one": pipeline}).optimism == {}
 
 
+@pytest.mark.filterwarnings("ignore::calibrate.FitWarning")
 def test_cross_fitted_figures_are_those_of_each_pipeline_alone():
     rows = cal.labelled_logits(*example())
     pipelines = standard_pipelines(1.4, np.ones(6))

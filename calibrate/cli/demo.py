@@ -65,7 +65,7 @@ def command(
     with progress(quiet, *sources.values()):
         found = compare(fit_rows, test_rows, pipelines)
     rule = output / "rule.safetensors"
-    found.decisions["expected count, Platt"].save(rule)
+    found.decisions["expected k, hierarchical"].save(rule)
     _write_tables(output, found)
     if as_json:
         emit_json("demo", {"folder": str(output), "rule": str(rule), **found.as_dict()})

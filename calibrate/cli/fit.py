@@ -32,7 +32,8 @@ _RULES = ", ".join(options.step_names("rules"))
     "calibrators",
     multiple=True,
     metavar="NAME[:OPTION=VALUE,...]",
-    help=f"May be repeated, fitted in turn. One of: {_CALIBRATORS}. [default: platt-scaling]",
+    help=f"May be repeated, fitted in turn. One of: {_CALIBRATORS}. "
+    "[default: hierarchical-scaling]",
 )
 @click.option(
     "--rule",
@@ -79,30 +80,28 @@ def command(
     is judged by one more fit, to all folds of the rows but its own. That takes as many more fits as
     there are folds; --folds 0 leaves it out.
 
-    A network trained with weights, smoothed labels, another loss or chosen rows says something
-    else than a probability. What training did is undone without labels by
+    The default calibrator finds out from the labels what training with weights has left; tell it
+    the weights with --pos-weight. What another loss or chosen rows did is undone without labels by
 
     \b
-      --pos-weight FILE
       --calibrator pos-weight-correction:pos-weight=FILE,label-smoothing=0.1
       --calibrator focal-correction:gamma=2,alpha=0.25
       --calibrator asymmetric-loss-correction:gamma-neg=4,clip=0.05
       --calibrator resampling-correction:keep-negatives=0.1
 
-    and --calibrator platt-scaling behind it fits what is left.
+    and --calibrator hierarchical-scaling behind it fits what is left.
     """  # noqa: D301
     if groups is not None and folds == 0:
         raise click.UsageError("--groups says which rows stay in one fold: there are none")
     refuse_overwrite(output, force)
     steps, last = _parse(calibrators, rule, metric)
-    from calibrate.calibrators.pos_weight_correction import PosWeightCorrection
     from calibrate.evaluation.result import finite_or_none
     from calibrate.pipeline import Pipeline
 
     ids = options.read_groups(groups)
     rows = options.read_rows(logits, labels, **reading)
     if pos_weight:
-        steps = [PosWeightCorrection(options.weights(pos_weight, rows)), *steps]
+        steps = _told_of_weights(steps, options.weights(pos_weight, rows))
     with progress(quiet, rows.source):
         decision, figures, found = _fitted(Pipeline(steps, last), rows, folds, ids, quiet)
     # last, so that whatever ends the command before leaves no file
@@ -176,9 +175,19 @@ def _table(found: CrossFit) -> str:
     )
 
 
+def _told_of_weights(steps: list[Any], weights: Any) -> list[Any]:
+    """The steps with the weights of the training, which one of them asks for or which go first."""
+    from calibrate.calibrators.pos_weight_correction import PosWeightCorrection
+
+    asks = [step for step in steps if step.get_params().get("pos_weight", weights) is None]
+    for step in asks:
+        step.set_params(pos_weight=weights)
+    return steps if asks else [PosWeightCorrection(weights), *steps]
+
+
 def _parse(calibrators: tuple[str, ...], rule: str, metric: str | None) -> tuple[list[Any], Any]:
     """Steps from their names, before anything is read."""
-    names = [name for name in calibrators or ("platt-scaling",) if name != "none"]
+    names = [name for name in calibrators or ("hierarchical-scaling",) if name != "none"]
     steps = [options.make_step("calibrators", name, {}) for name in names]
     last = options.make_step("rules", rule, {"metric": options.make_metric(metric or "f1")})
     if metric is not None and not hasattr(last, "metric"):
