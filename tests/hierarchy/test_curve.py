@@ -228,6 +228,17 @@ def test_where_offsets_would_fall_they_are_pooled_by_what_the_cells_tell():
     assert rise[-1] == pytest.approx(np.average(free[flat], weights=told[flat]), abs=1e-3)
 
 
+def test_what_cells_tell_of_a_knot_is_positive_however_sure_they_are():
+    x = np.linspace(25, 39, 40)
+    spline = module._Spline(x, np.ones(40), np.ones(40), np.array([25.0, 32.0, 39.0]))
+
+    told = spline.information(np.zeros(3))
+
+    expected = naive_layers.hats(x, [25.0, 32.0, 39.0]).T @ (expit(x) * expit(-x))
+    np.testing.assert_allclose(told, expected, atol=2e-6)
+    assert (told > 0).all()
+
+
 # knots
 
 
