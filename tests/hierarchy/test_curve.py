@@ -20,10 +20,10 @@ def bent(curve, logits):
     return curve.op.apply(np.asarray(logits, dtype=np.float32))
 
 
-def binned(n_bins=200, seed=0, bend=0.0):
+def binned(n_bins=300, seed=0, bend=0.0):
     """Scores, cells, positives whose true logits leave the straight line."""
     rng = np.random.default_rng(seed)
-    x = np.linspace(-7, 4, n_bins)
+    x = np.linspace(-11, 10, n_bins)
     n = rng.integers(1, 400, size=n_bins).astype(float)
     return x, n, rng.binomial(n.astype(int), expit(x + bend * np.sin(x))).astype(float)
 
@@ -138,6 +138,26 @@ def test_scores_closer_than_knots_may_lie_make_a_straight_line():
     assert curve.values.tolist() == curve.knots.tolist()
 
 
+def test_three_knots_are_enough_for_a_curve():
+    x = np.linspace(0, 0.025, 30)
+
+    curve = module._fit(x, np.full(30, 1e4), 1e4 * expit(x + 1.0))
+
+    assert len(curve.knots) == 3
+    np.testing.assert_allclose(curve.values, curve.knots + 1.0, atol=0.01)
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_cells_all_thought_sure_of_one_side_have_a_curve_over_all_of_them(sign):
+    x, n = np.sort(sign * np.linspace(20, 30, 50)), np.full(50, 100.0)
+    y = n * (0.2 if sign < 0 else 0.8)
+
+    curve = module._fit(x, n, y)
+
+    assert (curve.knots[0], curve.knots[-1]) == (x[0], x[-1])
+    assert expit(curve.values).mean() == pytest.approx(y.sum() / n.sum(), abs=0.02)
+
+
 # the fit at a given variance
 
 
@@ -208,21 +228,34 @@ def test_where_offsets_would_fall_they_are_pooled_by_what_the_cells_tell():
     assert rise[-1] == pytest.approx(np.average(free[flat], weights=told[flat]), abs=1e-3)
 
 
+def test_what_cells_tell_of_a_knot_is_positive_however_sure_they_are():
+    x = np.linspace(25, 39, 40)
+    spline = module._Spline(x, np.ones(40), np.ones(40), np.array([25.0, 32.0, 39.0]))
+
+    told = spline.information(np.zeros(3))
+
+    expected = naive_layers.hats(x, [25.0, 32.0, 39.0]).T @ (expit(x) * expit(-x))
+    np.testing.assert_allclose(told, expected, atol=2e-6)
+    assert (told > 0).all()
+
+
 # knots
 
 
 def test_knots_lie_where_cells_tell_most_and_evenly_between_the_ends():
     x, n, _ = binned()
 
-    knots = module._knots(x, n, -6.0, 3.0)
+    knots = module._knots(x, n, -6.0, 5.0)
 
-    assert (knots[0], knots[-1]) == (-6.0, 3.0)
+    assert (knots[0], knots[-1]) == (-6.0, 5.0)
     assert (np.diff(knots) > 0.01).all()
-    inner = set(np.linspace(-6, 3, 16)[1:-1].round(9))
+    inner = set(np.linspace(-6, 5, 16)[1:-1].round(9))
     others = [knot for knot in knots[1:-1] if round(knot, 9) not in inner]
     assert len(inner) >= len(knots) - 2 - len(others) >= 12
     told = np.cumsum(n * expit(x) * expit(-x))
     shares = np.interp(others, x, told / told[-1])
+    wanted = np.interp((np.arange(16) + 0.5) / 16, told / told[-1], x)
+    assert (np.abs(wanted[:, None] - knots).min(axis=1) < 0.0101).all()
     # one of 16 quantiles each; some lie too close to a knot that is there already
     assert len(others) > 10
     np.testing.assert_allclose(shares * 16 % 1, 0.5, atol=1e-6)
@@ -254,6 +287,17 @@ def test_cells_are_counted_where_their_class_would_put_them_on_any_number_of_thr
     negatives = cells - positives
     assert (places * negatives).sum() / negatives.sum() > fitted[~labels].mean()
     assert of_positives == pytest.approx(fitted[labels].mean(), abs=0.4)
+
+
+@pytest.mark.parametrize("score", [-7.3, 0.0, 1.0, 12.004])
+def test_cells_are_put_in_the_middle_of_their_bin(score):
+    labels = np.repeat([[True], [False]], 50, axis=0)
+    zero, one = np.zeros(1), np.ones(1)
+    lines = ShrunkLines(zero, one, zero, np.zeros((1, 3)), np.zeros(2), np.eye(2))
+
+    curve = pooled_curve(histogram_of(np.full((100, 1), score), labels), lines)
+
+    assert curve.knots.tolist() == [pytest.approx(score, abs=0.5 * 80 / 8192 + 1e-9)]
 
 
 def test_a_histogram_of_any_grid_serves():

@@ -223,6 +223,12 @@ def test_weights_make_totals_of_few_drawn_cells_right_on_average(monkeypatch):
     assert found[:, 4].sum() == pytest.approx(found[:, 5].sum(), rel=0.02)
 
 
+def test_no_cell_is_drawn_so_rarely_that_it_would_stand_for_more_than_a_million():
+    limits = rows._limits(np.array([0.0, 1e-9, 0.5, 1.0, 7.0]))
+
+    assert limits.tolist() == [1 << 12, 1 << 12, 1 << 31, (1 << 32) - 1, (1 << 32) - 1]
+
+
 def test_enough_room_means_all_cells_once_with_weight_one():
     scores, labels = well_calibrated(400, 60, 0, 0.02)
 

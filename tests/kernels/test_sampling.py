@@ -39,15 +39,18 @@ def draw(scores, labels, keys, limits, positive_limit, room=None):
     """How many cells were drawn, and ``(score, row, kind)`` of as many as there is room for."""
     rows = sparse.csr_array(labels)
     room = scores.size if room is None else room
-    score, row = np.full(room, np.nan, np.float32), np.full(room, -1, np.int32)
-    kind = np.full(room, 99, np.uint8)
+    # a little more than there is room for: nothing may be written there
+    score, row = np.full(room + 3, np.nan, np.float32), np.full(room + 3, -1, np.int32)
+    kind = np.full(room + 3, 99, np.uint8)
     found = draw_cells(
         scores, scores.view(np.int32), keys, rows.indptr.astype(np.int64),
         rows.indices.astype(np.int32), EDGES, np.array(limits, np.uint32),
-        np.uint32(positive_limit), score, row, kind,
+        np.uint32(positive_limit), score[:room], row[:room], kind[:room],
     )  # fmt: skip
     filled = min(found, room)
     assert (row[filled:] == -1).all()
+    assert (kind[filled:] == 99).all()
+    assert np.isnan(score[filled:]).all()
     return found, [
         (float(s), int(i), int(k))
         for s, i, k in zip(score[:filled], row[:filled], kind[:filled], strict=True)

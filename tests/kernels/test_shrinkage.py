@@ -115,6 +115,15 @@ def test_a_class_without_cells_is_the_mean_of_the_prior_with_its_covariance():
     np.testing.assert_allclose(np.linalg.inv(full(hessian[0])), WIDE, rtol=1e-12)
 
 
+@pytest.mark.parametrize("start", [(1.7, 1.2), (-1.7, 1.2), (1.7, 0.05), (-1.7, 30.0)])
+def test_a_class_without_cells_finds_the_mean_of_the_prior_from_anywhere(start):
+    level, slope, _ = fit(
+        [1.0], [0], [0], centre=-2.0, mean=(0.3, 0.2), start=tuple(np.array([s]) for s in start)
+    )
+
+    assert (level[0], slope[0]) == pytest.approx((-1.7, 1.2), abs=1e-6)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_a_prior_that_leaves_all_open_gives_unpenalised_logistic_regression(seed):
     from sklearn.linear_model import LogisticRegression
