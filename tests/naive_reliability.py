@@ -65,7 +65,8 @@ def debiased_squared_ece(scores, labels):
     for group in groups:
         n = len(group)
         p, rate = sum(p for p, _ in group) / n, sum(y for _, y in group) / n
-        error += n / total * ((p - rate) ** 2 - rate * (1 - rate) / (n - 1))
+        within = sum((q - p) ** 2 for q, _ in group) / n
+        error += n / total * ((p - rate) ** 2 - (rate * (1 - rate) - within) / (n - 1))
     return error
 
 

@@ -20,19 +20,28 @@ _FEWEST_EVENTS = 5
 
 
 def debiased_squared_ece(
-    cells: NDArray[np.int64], positives: NDArray[np.int64], gap: NDArray[np.float64]
+    cells: NDArray[np.int64],
+    positives: NDArray[np.int64],
+    gap: NDArray[np.float64],
+    variance: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """``sum n_b / n ((mean p - rate)^2 - rate (1 - rate) / (n_b - 1))`` over groups b of bins.
+    """``sum n_b / n ((mean p - rate)^2 - (rate (1 - rate) - s^2) / (n_b - 1))`` over groups b.
 
     The groups of a line are of about equal ``sum p (1 - p)``: in a rare class, of equally many
     expected positives. They are made from the scores alone, since groups that are chosen by the
     labels would bring the bias back. A group of one cell is left out: its noise cannot be told.
+
+    ``s^2`` is the variance of p within the group. The references take bins in which it is next to
+    nothing and leave it out; in a rare class, whose groups are wide, labels of different p vary
+    less than as many of equal p, and without it the mean would lie below 0.
 
     Parameters
     ----------
     cells, positives : int64, (n_lines, N_LOGIT_BINS)
     gap : float64, (n_lines, N_LOGIT_BINS)
         Sum of ``p - y`` in each bin.
+    variance : float64, (n_lines, N_LOGIT_BINS)
+        Sum of ``p (1 - p)`` in each bin.
 
     Returns
     -------
@@ -49,14 +58,16 @@ def debiased_squared_ece(
     group = _groups(cells)
     place = (np.arange(len(cells))[:, None] * _MOST_GROUPS + group).ravel()
     size = len(cells) * _MOST_GROUPS
-    n, y, gaps = (
+    n, y, gaps, variances = (
         np.bincount(place, weights=values.ravel(), minlength=size).reshape(len(cells), -1)
-        for values in (cells, positives, gap)
+        for values in (cells, positives, gap, variance)
     )
     n[n < 2] = 0
     with np.errstate(divide="ignore", invalid="ignore"):
         rate = y / n
-        error = (gaps / n) ** 2 - rate * (1 - rate) / (n - 1)
+        p = rate + gaps / n
+        within = p * (1 - p) - variances / n
+        error = (gaps / n) ** 2 - (rate * (1 - rate) - within) / (n - 1)
         total = np.where(n > 0, n * error, 0.0).sum(axis=1)
         return np.asarray(total / n.sum(axis=1))
 

@@ -27,12 +27,12 @@ class Losses:
     Attributes
     ----------
     scored : int64, (n_classes,)
-    log_loss, brier, variance : float64, (n_classes,)
-        The last is the sum of ``p (1 - p)``.
+    log_loss, brier : float64, (n_classes,)
     gap : float64, (n_classes, N_BINS)
         Sum of ``p - y`` in each bin of p.
-    bin_cells, bin_positives, bin_gap : int64, int64, float64, (n_classes, N_LOGIT_BINS)
-        Cells, positives and sum of ``p - y`` in each bin of the logit.
+    bin_cells, bin_positives : int64, (n_classes, N_LOGIT_BINS)
+    bin_gap, bin_variance : float64, (n_classes, N_LOGIT_BINS)
+        Cells, positives, sum of ``p - y`` and of ``p (1 - p)`` in each bin of the logit.
     row_expected : float64, (n_rows,)
         Sum of the probabilities of the row.
     """
@@ -40,11 +40,11 @@ class Losses:
     scored: NDArray[np.int64]
     log_loss: NDArray[np.float64]
     brier: NDArray[np.float64]
-    variance: NDArray[np.float64]
     gap: NDArray[np.float64]
     bin_cells: NDArray[np.int64]
     bin_positives: NDArray[np.int64]
     bin_gap: NDArray[np.float64]
+    bin_variance: NDArray[np.float64]
     row_expected: NDArray[np.float64]
 
     @classmethod
@@ -55,11 +55,11 @@ class Losses:
             scored=np.zeros(n_classes, dtype=np.int64),
             log_loss=np.zeros(n_classes),
             brier=np.zeros(n_classes),
-            variance=np.zeros(n_classes),
             gap=np.zeros((n_classes, N_BINS)),
             bin_cells=np.zeros(per_bin, dtype=np.int64),
             bin_positives=np.zeros(per_bin, dtype=np.int64),
             bin_gap=np.zeros(per_bin),
+            bin_variance=np.zeros(per_bin),
             row_expected=np.zeros(n_rows),
         )
 
@@ -69,8 +69,9 @@ class Losses:
         def add(first: int, last: int) -> None:
             add_losses(
                 block.scores, block.indptr, block.indices, first, last,
-                self.scored, self.log_loss, self.brier, self.variance, self.gap,
-                self.bin_cells, self.bin_positives, self.bin_gap, BINS_PER_LOGIT,
+                self.scored, self.log_loss, self.brier, self.gap,
+                self.bin_cells, self.bin_positives, self.bin_gap, self.bin_variance,
+                BINS_PER_LOGIT,
             )  # fmt: skip
 
         def count(first: int, last: int) -> None:
@@ -87,17 +88,20 @@ class Losses:
 
     def debiased_by_class(self) -> NDArray[np.float64]:
         """Debiased squared calibration error of each class, (n_classes,); nan where undefined."""
-        return debiased_squared_ece(self.bin_cells, self.bin_positives, self.bin_gap)
+        return debiased_squared_ece(
+            self.bin_cells, self.bin_positives, self.bin_gap, self.bin_variance
+        )
 
     def per_class(self) -> dict[str, NDArray[Any]]:
         """Expected counts and calibration errors by class, float64, nan where undefined."""
         positives, gap = self.bin_positives.sum(axis=1), self.bin_gap.sum(axis=1)
+        variance = self.bin_variance.sum(axis=1)
         expected = positives + gap
         with np.errstate(divide="ignore", invalid="ignore"):
             return {
                 "expected": expected,
                 "expected_ratio": np.where(positives > 0, expected / positives, np.nan),
-                "expected_z": np.where(self.variance > 0, gap / np.sqrt(self.variance), np.nan),
+                "expected_z": np.where(variance > 0, gap / np.sqrt(variance), np.nan),
                 "ece": self.ece_by_class(),
                 "debiased_squared_ece": self.debiased_by_class(),
             }
@@ -113,8 +117,12 @@ class Losses:
         n_scored, positives = int(self.scored.sum()), int(self.bin_positives.sum())
         by_class, debiased = self.ece_by_class(), self.debiased_by_class()
         pooled = math.fsum(abs(math.fsum(gap)) for gap in self.gap.T)
-        bin_gap = np.array([math.fsum(gap) for gap in self.bin_gap.T])
-        bins = (self.bin_cells.sum(axis=0), self.bin_positives.sum(axis=0), bin_gap)
+        bin_gap, bin_variance = (
+            np.array([math.fsum(sums) for sums in table.T])
+            for table in (self.bin_gap, self.bin_variance)
+        )
+        counts = (self.bin_cells.sum(axis=0), self.bin_positives.sum(axis=0))
+        bins = (part[None] for part in (*counts, bin_gap, bin_variance))
         log_loss = math.fsum(self.log_loss)
         return {
             "log_loss": ratio(log_loss, n_scored),
@@ -122,7 +130,7 @@ class Losses:
             "brier": ratio(math.fsum(self.brier), n_scored),
             "ece": ratio(pooled, n_scored),
             "ece_classes": mean(by_class[self.scored > 0]),
-            "debiased_squared_ece": float(debiased_squared_ece(*(b[None] for b in bins))[0]),
+            "debiased_squared_ece": float(debiased_squared_ece(*bins)[0]),
             "debiased_squared_ece_classes": mean(debiased[~np.isnan(debiased)]),
             "expected_ratio": ratio(positives + math.fsum(bin_gap), positives),
             "expected_count_mae": mean(np.abs(self.row_expected - row_true)),

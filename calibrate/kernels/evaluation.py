@@ -55,11 +55,11 @@ def add_losses(
     scored: NDArray[np.int64],
     log_loss: NDArray[np.float64],
     brier: NDArray[np.float64],
-    variance: NDArray[np.float64],
     gap: NDArray[np.float64],
     bin_cells: NDArray[np.int64],
     bin_positives: NDArray[np.int64],
     bin_gap: NDArray[np.float64],
+    bin_variance: NDArray[np.float64],
     bins_per_logit: float,
 ) -> None:
     """Add the losses of the classes ``first:last``, cell by cell in the order of the rows.
@@ -73,15 +73,14 @@ def add_losses(
         Calibrated logits.
     indptr, indices
         True labels as CSR, the classes of a row sorted.
-    scored, log_loss, brier, variance : (n_classes,)
-        Cells, sum of ``-log`` of the probability of what came (nats), sum of ``(p - y)^2``, sum of
-        ``p (1 - p)``.
+    scored, log_loss, brier : (n_classes,)
+        Cells, sum of ``-log`` of the probability of what came (nats), sum of ``(p - y)^2``.
     gap : float64, (n_classes, n_bins)
         Sum of ``p - y`` over the cells with p in bin b, which is ``(b / n_bins, (b + 1) / n_bins]``
         and has 0 in the first.
-    bin_cells, bin_positives, bin_gap : (n_classes, any)
-        Cells, positives and sum of ``p - y`` in bins of equal width in the logit; logit 0 lies at
-        the lower edge of the middle one, and the outer bins take what lies beyond.
+    bin_cells, bin_positives, bin_gap, bin_variance : (n_classes, any)
+        Cells, positives, sum of ``p - y`` and of ``p (1 - p)`` in bins of equal width in the logit;
+        logit 0 lies at the lower edge of the middle one, and the outer bins take what lies beyond.
     """
     n_bins, n_logit_bins = gap.shape[1], bin_cells.shape[1]
     middle, farthest = n_logit_bins // 2, np.float64(n_logit_bins)
@@ -110,13 +109,13 @@ def add_losses(
                 scored[c] += 1
                 log_loss[c] += loss
                 brier[c] += miss * miss
-                variance[c] += small * (1.0 - small)
                 gap[c, b] += -miss if positive else miss
                 spot = min(max(logit * bins_per_logit, -farthest), farthest)
                 b = min(max(int(np.floor(spot)) + middle, 0), n_logit_bins - 1)
                 bin_cells[c, b] += 1
                 bin_positives[c, b] += positive
                 bin_gap[c, b] += -miss if positive else miss
+                bin_variance[c, b] += small * (1.0 - small)
 
 
 @kernel

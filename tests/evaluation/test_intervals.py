@@ -163,6 +163,15 @@ def test_intervals_stay_within_the_range_of_their_figure():
         assert 0 <= intervals[name].low < intervals[name].estimate < intervals[name].high <= 1
 
 
+def test_an_interval_that_would_go_below_0_ends_there():
+    labels = np.array([[1, 0], [1, 0], [0, 1], [1, 0]])
+    logits = np.where(np.arange(4)[:, None] == 2, labels, 1 - labels) - 0.5
+
+    low = cal.evaluate(half(2), logits, labels).intervals["instance_f"].low
+
+    assert low == 0.0
+
+
 def test_a_single_row_has_no_interval():
     intervals = cal.evaluate(half(2), [[1.0, -1.0]], np.ones((1, 2))).intervals
 
