@@ -52,15 +52,15 @@ print(
 )
 
 f1, half = cal.metrics.f_beta(1), cal.FixedThreshold()
-correction, platt = cal.PosWeightCorrection(pos_weight), cal.PlattScaling()
+correction, layered = cal.PosWeightCorrection(pos_weight), cal.HierarchicalScaling(pos_weight)
 stories = [
     ("weighted, cut at 0.5", weighted, cal.Pipeline([], half)),
     ("unweighted, cut at 0.5", unweighted, cal.Pipeline([], half)),
     ("z - log w, cut at 0.5", weighted, cal.Pipeline([correction], half)),
     ("temperature, cut at 0.5", weighted, cal.Pipeline([cal.TemperatureScaling()], half)),
     ("per-class F1 thresholds", weighted, cal.Pipeline([], cal.PerClassThreshold(f1))),
-    ("one F1 threshold, Platt", weighted, cal.Pipeline([platt], cal.SharedThreshold(f1))),
-    ("expected count, Platt", weighted, cal.Pipeline([platt], cal.ExpectedCountTopK())),
+    ("one F1 cut, hierarchical", weighted, cal.Pipeline([layered], cal.SharedThreshold(f1))),
+    ("expected k, hierarchical", weighted, cal.Pipeline([layered], cal.ExpectedCountTopK())),
 ]
 heads = {
     "macro-F1": "macro_f",

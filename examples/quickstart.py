@@ -10,7 +10,7 @@ pos_weight = (1 - labels.mean(axis=0)) / labels.mean(axis=0)  # as the network w
 logits = 2 * labels + rng.normal(size=labels.shape) - 3 + np.log(pos_weight)
 fit, new = slice(0, 1000), slice(1000, 2000)
 
-pipeline = cal.Pipeline([cal.PlattScaling()], cal.ExpectedCountTopK())
+pipeline = cal.Pipeline([cal.HierarchicalScaling()], cal.ExpectedCountTopK())
 pipeline.fit(logits[fit], labels[fit])
 predicted = pipeline.predict(logits[new])  # scipy CSR, bool
 pipeline.save("rule.safetensors")

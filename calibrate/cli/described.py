@@ -34,6 +34,11 @@ def rule(path: Path) -> dict[str, Any]:
         for part in provenance.get("pipeline", [])
         for finding in part["findings"]
     ]
+    learned = [
+        {"step": part["step"], **part["report"]}
+        for part in decision.header()["provenance"].get("pipeline", [])
+        if "report" in part
+    ]
     return {
         "kind": "rule",
         "n_classes": decision.n_classes,
@@ -43,6 +48,7 @@ def rule(path: Path) -> dict[str, Any]:
         "n_rows": provenance.get("n_rows"),
         "n_positives": provenance.get("n_positives"),
         "cross_fit": provenance.get("cross_fit") and decision.header()["provenance"]["cross_fit"],
+        "learned": learned,
         "findings": findings,
     }
 

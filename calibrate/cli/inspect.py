@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _COLUMNS = 80
 _NAMES_SHOWN = 5
 _BLOCK_CELLS = 1 << 22
-_ONLY_IF_ANY = ("also_holds", "error")
+_ONLY_IF_ANY = ("also_holds", "error", "learned")
 _SPARSE = {"format", "shape", "data"}  # members of any sparse matrix that SciPy stored
 
 
@@ -228,6 +228,8 @@ def _paragraphs(name: str, value: Any) -> list[str]:
             f"{value['folds']} folds, each row judged by a fit without its fold",
             *_figures(value),
         ]
+    if name == "learned":
+        return [sentence for part in value for sentence in part["in_words"]]
     if name == "findings":
         return [f"{finding['step']}: {finding['message']}" for finding in value]
     if name == "positives_per_class":

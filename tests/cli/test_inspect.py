@@ -363,3 +363,24 @@ def test_damaged_files_are_refused_by_their_reader(tmp_path, file):
 
     assert result.exit_code == 2
     assert result.stderr.startswith("Error: ")
+
+
+@pytest.mark.filterwarnings("ignore::calibrate.FitWarning")
+def test_what_the_default_calibrator_learned_is_told(tmp_path):
+    rng = np.random.default_rng(0)
+    labels = rng.random((500, 9)) < 0.3
+    logits = 2 * labels + rng.normal(size=labels.shape)
+    weights = np.linspace(2, 20, 9)
+    pipeline = cal.Pipeline([cal.HierarchicalScaling(weights)], cal.ExpectedCountTopK())
+    pipeline.fit(logits, labels).save(tmp_path / "rule.safetensors")
+
+    text = text_of(tmp_path / "rule.safetensors")
+    told = inspected(tmp_path / "rule.safetensors")["learned"]
+
+    report = pipeline.calibrators_[0].report_
+    for sentence in report.sentences():
+        assert sentence.split(";")[0] in " ".join(text.split())
+    assert "of the weights' shift is still there" in text
+    assert [part["step"] for part in told] == ["HierarchicalScaling"]
+    assert told[0]["slope"] == report.pooled.slope
+    assert max(len(line) for line in text.splitlines()) <= 80
