@@ -61,7 +61,18 @@ def profit(tp: Counts, fp: Counts, fn: Counts, tn: Counts) -> Counts:
 
 def _fit(step: Calibrator | DecisionRule, case: Case) -> Result:
     with quiet_fits():
-        return step.fit(case.logits, case.labels).op_.arrays()
+        op = step.fit(case.logits, case.labels).op_
+    parts = ops.flat((op,)) if isinstance(op, ops.CalibrationOp) else (op,)
+    return {
+        f"{place}.{name}": value
+        for place, part in enumerate(parts)
+        for name, value in {**part.arrays(), **_numbers(part)}.items()
+    }
+
+
+def _numbers(op: ops.Op) -> Result:
+    """The plain numbers of a step as arrays."""
+    return {name: np.array(value) for name, value in op.numbers().items() if value is not None}
 
 
 def _histogram(case: Case) -> Result:
@@ -119,6 +130,19 @@ JOBS = (
         lambda case: _fit(cal.TemperatureScaling(per_class=True, bias=True), case),
         15,
         (_SIGMOID_LOOP, 100),
+    ),
+    Job(
+        "layers",
+        "hierarchical scaling without the row layer",
+        lambda case: _fit(cal.HierarchicalScaling(row_layer=False), case),
+        20,
+        (_SIGMOID_LOOP, 100),
+    ),
+    Job(
+        "row_layer",
+        "hierarchical scaling with the row layer",
+        lambda case: _fit(cal.HierarchicalScaling(row_layer=True), case),
+        45,
     ),
     Job("row_sums", "sum of sigmoids per row", _row_sums, 6),
     Job(
