@@ -99,7 +99,7 @@ def test_an_unknown_step_is_refused(tmp_path):
     a_decision().save(path)
     rewritten(path, lambda content, _: content["ops"][0].update(op="__import__"))
 
-    with pytest.raises(ValueError, match=r"unknown step '__import__'; known are affine, beta, exp"):
+    with pytest.raises(ValueError, match=r"unknown step '__import__'; known are affine, asym"):
         load(path)
 
 

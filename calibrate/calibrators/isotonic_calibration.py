@@ -69,10 +69,10 @@ class IsotonicCalibration(Calibrator):
     --------
     >>> import numpy as np
     >>> logits = np.array([[-2.0], [-1.0], [0.0], [1.0], [2.0]])
-    >>> labels = np.array([[0], [1], [0], [0], [1]])
+    >>> labels = np.array([[0], [1], [0], [1], [1]])
     >>> isotonic = IsotonicCalibration(min_positives=1).fit(logits, labels)
     >>> (1 / (1 + np.exp(-isotonic.transform(logits)))).round(3).T
-    array([[0.333, 0.333, 0.333, 0.333, 0.667]], dtype=float32)
+    array([[0.333, 0.5  , 0.5  , 0.75 , 0.75 ]], dtype=float32)
     """
 
     def __init__(

@@ -32,8 +32,8 @@ class Beta(ElementwiseOp):
     Examples
     --------
     >>> import numpy as np
-    >>> Beta(2.0, 0.5, 1.0).apply(np.array([[-100.0, 0.0, 100.0]], dtype=np.float32)).round(3)
-    array([[-199.  ,   -0.04,   51.  ]], dtype=float32)
+    >>> Beta(2.0, 0.5, 1.0).apply(np.array([[-100.0, 0.0, 100.0]], dtype=np.float32)).round(1)
+    array([[-199.,   -0.,   51.]], dtype=float32)
     """
 
     wire_name: ClassVar[str] = "beta"

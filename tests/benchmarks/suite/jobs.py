@@ -62,10 +62,11 @@ def profit(tp: Counts, fp: Counts, fn: Counts, tn: Counts) -> Counts:
 def _fit(step: Calibrator | DecisionRule, case: Case) -> Result:
     with quiet_fits():
         op = step.fit(case.logits, case.labels).op_
-    parts = ops.flat((op,)) if isinstance(op, ops.CalibrationOp) else (op,)
+    if not isinstance(op, ops.Chain):
+        return op.arrays()
     return {
         f"{place}.{name}": value
-        for place, part in enumerate(parts)
+        for place, part in enumerate(ops.flat(op.parts))
         for name, value in {**part.arrays(), **_numbers(part)}.items()
     }
 
