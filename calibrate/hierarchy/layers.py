@@ -144,14 +144,23 @@ def fit_layers(
     What all cells share, the map and the row layer, is found from some of the rows where there are
     very many; if the layer is off the map is fitted to all of them.
     """
-    look = row_layer is not False and (bool(row_layer) or evidence.has_rows)
-    some = evidence.thinned(rows_enough(evidence.n_classes)) if look else evidence
-    pooled = pooled_map(some.histogram, log_weight)
-    tried = _row_layers(some.after(pooled.op), row_layer) if look else []
-    if some is not evidence and not any(layer.on for layer in tried):
-        pooled = pooled_map(evidence.histogram, log_weight)
+    pooled, tried = _shared(evidence, log_weight, row_layer)
     ops = [pooled.op, *(layer.op for layer in tried if layer.on)]
     return _with_classes(evidence, ops, pooled, tried, _of_map(pooled, log_weight))
+
+
+def _shared(
+    evidence: Evidence, log_weight: NDArray[np.float64] | None, row_layer: bool | None
+) -> tuple[PooledMap, list[RowLayer]]:
+    """What all cells share; the rows looked at are let go before the classes are fitted."""
+    if row_layer is False or not (row_layer or evidence.has_rows):
+        return pooled_map(evidence.histogram, log_weight), []
+    some = evidence.thinned(rows_enough(evidence.n_classes))
+    pooled = pooled_map(some.histogram, log_weight)
+    tried = _row_layers(some.after(pooled.op), row_layer)
+    if some is not evidence and not any(layer.on for layer in tried):
+        pooled = pooled_map(evidence.histogram, log_weight)
+    return pooled, tried
 
 
 def fit_softmax_layers(evidence: Evidence, *, row_layer: bool | None) -> Fitted:
@@ -170,6 +179,14 @@ def fit_softmax_layers(evidence: Evidence, *, row_layer: bool | None) -> Fitted:
     logarithm of ``sum exp``, each where it helps on rows that the fit has not seen. It is one line
     in the logit and two numbers of its row.
     """
+    ops, pooled, tried = _of_softmax(evidence, row_layer)
+    return _with_classes(evidence, ops, pooled, tried)
+
+
+def _of_softmax(
+    evidence: Evidence, row_layer: bool | None
+) -> tuple[list[RowAffine], PooledMap, list[RowLayer]]:
+    """What all cells share; the rows looked at are let go before the classes are fitted."""
     log_softmax = RowAffine(np.array(1.0, np.float32), np.array(0.0, np.float32), by_log_sum=-1.0)
     some = evidence.thinned(rows_enough(evidence.n_classes))
     normed = some.after(log_softmax)
@@ -196,7 +213,7 @@ def fit_softmax_layers(evidence: Evidence, *, row_layer: bool | None) -> Fitted:
     )
     counted = [] if row_layer is False else _row_layers(some.after(first), row_layer)
     ops = [first, *(layer.op for layer in counted if layer.on)]
-    return _with_classes(evidence, ops, pooled, [*tried, *counted])
+    return ops, pooled, [*tried, *counted]
 
 
 def _row_layers(evidence: Evidence, row_layer: bool | None) -> list[RowLayer]:
