@@ -128,7 +128,8 @@ def test_neither_the_order_of_rows_nor_that_of_classes_matters_nor_blocks(monkey
     rng = np.random.default_rng(0)
     order, classes = rng.permutation(len(scores)), rng.permutation(scores.shape[1])
 
-    monkeypatch.setattr(logits, "BLOCK_CELLS", 100)
+    monkeypatch.setattr(logits, "LOOK_CELLS", 100)
+    monkeypatch.setattr(logits, "_BATCH", 3)
     other = layer_of(scores[order][:, classes], labels[order][:, classes])
 
     assert other.coefficients == pytest.approx(one.coefficients, abs=1e-9)
@@ -242,7 +243,7 @@ def test_enough_room_means_all_cells_once_with_weight_one():
 def test_a_block_of_which_more_is_drawn_than_there_was_room_for_is_drawn_again(share, monkeypatch):
     scores, labels = well_calibrated(2000, 60, 0, 0.02)
     monkeypatch.setattr(rows, "MOST_CELLS", int(share * 40 * labels.sum()))
-    monkeypatch.setattr(logits, "BLOCK_CELLS", 1 << 20)
+    monkeypatch.setattr(logits, "LOOK_CELLS", 1 << 20)
     monkeypatch.setenv("CALIBRATE_NUM_THREADS", "1")
 
     cells = rows._draw(labelled_logits(scores, labels), ("by_count",))
