@@ -279,6 +279,22 @@ def test_of_many_rows_evenly_spaced_ones_are_looked_at(monkeypatch):
     assert some[[0, -1]].tolist() == [0, 999]
 
 
+@pytest.mark.parametrize("n_rows", [1, 3, 400])
+def test_threads_share_the_cells_out_between_rows(n_rows):
+    scores, labels = well_calibrated(n_rows, 30, 0, 0.2)
+    cells, ranges = rows._draw(labelled_logits(scores, labels), ("by_count",)), []
+
+    rows._over_rows(cells, lambda first, last: ranges.append((first, last)))
+
+    ranges.sort()
+    assert [first for first, _ in ranges] == [0, *(last for _, last in ranges[:-1])]
+    assert ranges[-1][1] == len(cells.x)
+    assert all(cells.rows[last - 1] < cells.rows[last] for _, last in ranges[:-1])
+    sizes = np.diff(ranges, axis=1)
+    assert sizes.min() > 0
+    assert sizes.max() < len(cells.x) / 16 + 2 * 30
+
+
 def test_keys_of_rows_do_not_depend_on_how_they_are_read():
     scores, _ = small()
     keys, again = np.empty(60, np.uint32), np.empty(60, np.uint32)
