@@ -115,6 +115,17 @@ def test_on_independent_labels_the_row_layer_stays_off(seed):
     assert [layer.on for layer in fitted.report_.row_layers] == [False]
 
 
+def test_a_row_layer_that_is_asked_for_is_kept_and_a_second_one_must_help():
+    logits, labels = well_calibrated(201, 30, 0, 0.02)
+
+    first, second = fit_quietly(
+        HierarchicalScaling(row_layer=True), logits, labels
+    ).report_.row_layers
+
+    assert first.gain < 2 * first.standard_error
+    assert (first.on, second.on) == (True, False)
+
+
 # the steps
 
 

@@ -129,7 +129,8 @@ def test_neither_the_order_of_rows_nor_that_of_classes_matters_nor_blocks(monkey
     rng = np.random.default_rng(0)
     order, classes = rng.permutation(len(scores)), rng.permutation(scores.shape[1])
 
-    monkeypatch.setattr(logits, "BLOCK_CELLS", 100)
+    monkeypatch.setattr(logits, "LOOK_CELLS", 100)
+    monkeypatch.setattr(logits, "_BATCH", 3)
     other = layer_of(scores[order][:, classes], labels[order][:, classes])
 
     assert other.coefficients == pytest.approx(one.coefficients, abs=1e-9)
@@ -243,7 +244,7 @@ def test_enough_room_means_all_cells_once_with_weight_one():
 def test_a_block_of_which_more_is_drawn_than_there_was_room_for_is_drawn_again(share, monkeypatch):
     scores, labels = well_calibrated(2000, 60, 0, 0.02)
     monkeypatch.setattr(rows, "MOST_CELLS", int(share * 40 * labels.sum()))
-    monkeypatch.setattr(logits, "BLOCK_CELLS", 1 << 20)
+    monkeypatch.setattr(logits, "LOOK_CELLS", 1 << 20)
     monkeypatch.setenv("CALIBRATE_NUM_THREADS", "1")
 
     cells = rows._draw(labelled_logits(scores, labels), ("by_count",))
@@ -287,6 +288,22 @@ def test_rows_are_enough_if_they_have_many_cells():
     assert rows.rows_enough(7900) == 4247
     assert rows.rows_enough(20_000) == 4096
     assert rows.rows_enough(2) == 1 << 24
+
+
+@pytest.mark.parametrize("n_rows", [1, 3, 400])
+def test_threads_share_the_cells_out_between_rows(n_rows):
+    scores, labels = well_calibrated(n_rows, 30, 0, 0.2)
+    cells, ranges = rows._draw(labelled_logits(scores, labels), ("by_count",)), []
+
+    rows._over_rows(cells, lambda first, last: ranges.append((first, last)))
+
+    ranges.sort()
+    assert [first for first, _ in ranges] == [0, *(last for _, last in ranges[:-1])]
+    assert ranges[-1][1] == len(cells.x)
+    assert all(cells.rows[last - 1] < cells.rows[last] for _, last in ranges[:-1])
+    sizes = np.diff(ranges, axis=1)
+    assert sizes.min() > 0
+    assert sizes.max() < len(cells.x) / 16 + 2 * 30
 
 
 def test_keys_of_rows_do_not_depend_on_how_they_are_read():
