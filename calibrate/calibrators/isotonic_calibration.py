@@ -49,6 +49,10 @@ class IsotonicCalibration(Calibrator):
     there; both stay between the two rates. Oron and Flournoy as well draw straight lines between
     probabilities.
 
+    The pooled map knows nothing of ``pos_weight``: behind a network that was trained with weights,
+    put `PosWeightCorrection` or `HierarchicalScaling` first, or classes below `min_positives` come
+    out far too likely.
+
     The map is not strictly increasing: ties can change an average precision. A threshold that is
     best for F1 on these rates is the one found on the raw scores: fitted rates protect from no
     overfitting.

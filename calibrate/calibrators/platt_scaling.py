@@ -23,7 +23,8 @@ class PlattScaling(Calibrator):
     the intercept that fits its frequency. Both are listed in ``findings_``. Rare classes are
     fitted on few positives with no prior: their expected counts are too high.
 
-    A shift per class before it changes nothing: the intercept takes it up.
+    A shift per class before it changes nothing, but for the classes that take the pooled line:
+    where the network was trained with weights, correct them first.
 
     Raises
     ------
