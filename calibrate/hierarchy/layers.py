@@ -71,7 +71,7 @@ class LayersReport(Report):
         pooled = self.pooled
         said = [f"pooled slope {pooled.slope:.2f}, intercept {pooled.intercept:.2f}"]
         if pooled.surviving is not None:
-            said.append(f"{100 * pooled.surviving:.0f} % of the weights' shift is still there")
+            said.append(_left_of_weights(pooled.surviving))
         if not self.row_layers:
             said.append("row layer not tried")
         said += [_in_words(layer) for layer in self.row_layers]
@@ -268,13 +268,16 @@ def _of_classes(histogram: ScoreHistogram) -> tuple[Finding, ...]:
     )
 
 
+def _left_of_weights(share: float) -> str:
+    if share > 0:
+        return f"{100 * share:.0f} % of the weights' shift is still there"
+    return f"nothing of the weights' shift is left ({100 * share:.0f} %)"
+
+
 def _of_map(pooled: PooledMap, log_weight: NDArray[np.float64] | None) -> tuple[Finding, ...]:
     found = []
     if pooled.surviving is not None and pooled.surviving < _FADED:
-        share = 100 * pooled.surviving
-        message = (
-            f"{share:.0f} % of the weights' shift is still there: z - log w alone would overshoot"
-        )
+        message = f"{_left_of_weights(pooled.surviving)}: z - log w alone would overshoot"
         found.append(Finding("faded_weights", message, (), (pooled.surviving,)))
     if abs(pooled.slope - 1) > _FAR_FROM_ONE:
         way = "too sure" if pooled.slope < 1 else "not sure enough"

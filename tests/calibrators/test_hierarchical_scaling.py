@@ -449,3 +449,19 @@ def test_probabilities_of_a_real_network_are_calibrated_as_its_logits_are(real_l
 
     labels = saved.arrays("test")[1].toarray()
     assert log_loss(fitted.transform(test), labels) <= 4.02
+
+
+@pytest.mark.filterwarnings("ignore::calibrate.FitWarning")
+def test_a_share_below_nothing_is_said_as_none_left():
+    rng = np.random.default_rng(3)
+    weights = np.linspace(3, 60, 30)
+    truth = rng.normal(size=(3000, 30)) - np.log(weights)
+    labels = rng.random(truth.shape) < 1 / (1 + np.exp(-truth))
+
+    scaling = cal.HierarchicalScaling(weights).fit(2 * truth, labels)
+
+    share = scaling.report_.pooled.surviving
+    assert share < -0.5
+    said = f"nothing of the weights' shift is left ({100 * share:.0f} %)"
+    assert said in scaling.report_.sentences()
+    assert f"{said}: z - log w alone would overshoot" in [f.message for f in scaling.findings_]
