@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibrate import threads
+from calibrate.base import numbers_per_class
 from calibrate.kernels.logistic import sums_on_lines
 from calibrate.logistic import SLOPE_RANGE
 from calibrate.ops import Affine
@@ -67,23 +68,12 @@ def log_weights(pos_weight: Any, n_classes: int) -> NDArray[np.float64] | None:
 
     Raises
     ------
-    ValueError
-        If a weight is not positive and finite, or there are not as many as classes.
+    TypeError, ValueError
+        If a weight is no number, not positive or not finite, or there are not as many as classes.
     """
     if pos_weight is None:
         return None
-    weight = np.asarray(pos_weight, dtype=np.float64)
-    if weight.ndim > 1 or (weight.ndim == 1 and len(weight) != n_classes):
-        raise ValueError(
-            f"pos_weight must be a number or one per class, got shape {weight.shape} for "
-            f"{n_classes} classes"
-        )
-    wrong = ~(np.isfinite(weight) & (weight > 0))
-    if wrong.any():
-        where = f" at class {int(np.argmax(wrong))}" if weight.ndim else ""
-        raise ValueError(
-            f"pos_weight must be positive and finite, got {weight[wrong].flat[0]:g}{where}"
-        )
+    weight = numbers_per_class(pos_weight, "pos_weight", n_classes)
     return np.broadcast_to(np.log(weight), (n_classes,))
 
 
