@@ -107,6 +107,7 @@ def test_mcc_of_a_large_matrix_does_not_overflow():
     ],
 )
 def test_in_the_uniform_world_the_best_cut_is_the_closed_form(metric, cut, best):
+    """Verification targets 1 to 4."""
     t = np.linspace(1e-4, 1 - 1e-4, 200_001)
 
     values = metric(*uniform_world(t))
@@ -117,6 +118,7 @@ def test_in_the_uniform_world_the_best_cut_is_the_closed_form(metric, cut, best)
 
 @pytest.mark.parametrize("beta", [0.25, 0.5, 1.0, 2.0, 5.0])
 def test_in_the_uniform_world_the_best_f_is_its_cut_times_one_plus_beta_squared(beta):
+    """Verification target 2, the general form."""
     cut = ((2 + beta**2) - math.sqrt((2 + beta**2) ** 2 - 4)) / 2
 
     value = one(metrics.f_beta(beta), *uniform_world(cut))
@@ -125,6 +127,7 @@ def test_in_the_uniform_world_the_best_f_is_its_cut_times_one_plus_beta_squared(
 
 
 def test_a_grid_of_probabilities_with_soft_labels_has_the_closed_form_optimum():
+    """Verification target 1."""
     p = (np.arange(20_000) + 0.5) / 20_000
     tp, fp = np.cumsum(p[::-1])[::-1], np.cumsum((1 - p)[::-1])[::-1]
 
@@ -147,6 +150,7 @@ def test_a_grid_of_probabilities_with_soft_labels_has_the_closed_form_optimum():
 def test_in_the_beta_world_the_best_f_is_twice_its_cut_and_predicts_too_many(
     b, cut, count_ratio, ratio_at_prevalence, f_at_prevalence
 ):
+    """Verification target 6."""
     t = np.linspace(1e-5, 0.9, 400_001)
     prevalence = 1 / (1 + b)
 
@@ -165,6 +169,7 @@ def test_in_the_beta_world_the_best_f_is_twice_its_cut_and_predicts_too_many(
 
 @pytest.mark.parametrize("prevalence", [0.01, 0.2, 0.9])
 def test_predicting_everything_has_the_f_of_a_constant_classifier(prevalence):
+    """Verification target 7."""
     value = one(metrics.f_beta(1), prevalence, 1 - prevalence, 0, 0)
 
     assert value == pytest.approx(2 * prevalence / (1 + prevalence), rel=1e-12)

@@ -36,6 +36,7 @@ def sigmoids(calibrated):
 
 
 def test_the_fixture_of_libsvm():
+    """Verification target 11."""
     fitted = PlattScaling().fit(np.array([[5.0], [-4.0], [1.0]]), np.array([[1], [0], [0]]))
 
     assert fitted.op_.scale[0] == pytest.approx(0.2026145, abs=1e-6)
@@ -43,6 +44,7 @@ def test_the_fixture_of_libsvm():
 
 
 def test_the_separable_fixture_and_that_it_needs_no_finding():
+    """Verification target 11."""
     scores, labels = np.array([[-2.0], [-1.0], [1.0], [2.0]]), np.array([[0], [0], [1], [1]])
 
     fitted = PlattScaling().fit(scores, labels)
@@ -63,6 +65,7 @@ def test_each_class_is_the_line_of_a_general_optimiser_on_smoothed_targets():
 
 
 def test_two_scores_are_calibrated_to_their_smoothed_frequencies():
+    """Verification target 11."""
     scores = np.repeat([[-1.0], [2.0]], [40, 60], axis=0)
     labels = np.zeros((100, 1))
     labels[:8], labels[40:80] = 1, 1
@@ -75,6 +78,7 @@ def test_two_scores_are_calibrated_to_their_smoothed_frequencies():
 
 
 def test_probabilities_add_up_to_the_targets_alone_and_weighted_by_the_scores():
+    """Verification target 12."""
     scores, labels = stepped()
 
     p = sigmoids(PlattScaling().fit(scores, labels).transform(scores))
@@ -86,6 +90,7 @@ def test_probabilities_add_up_to_the_targets_alone_and_weighted_by_the_scores():
 
 
 def test_a_shift_before_it_changes_nothing():
+    """Verification target 12."""
     scores, labels = stepped()
     log_weight = np.log([90.0, 12.0, 1.0, 0.2])
 
