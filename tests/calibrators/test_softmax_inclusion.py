@@ -255,6 +255,21 @@ def test_a_number_added_to_the_logits_of_a_row_changes_nothing_without_row_layer
     )
 
 
+def test_a_number_of_the_rows_that_tells_nothing_is_found_useless_and_left_out(rows):
+    logits, labels, _ = rows
+    added = np.random.default_rng(1).normal(size=(len(logits), 1)).astype(np.float32)
+
+    plain = fit_quietly(SoftmaxInclusion(), logits[FIT], labels[FIT])
+    moved = fit_quietly(SoftmaxInclusion(), (logits + added)[FIT], labels[FIT])
+
+    for step in (plain, moved):
+        assert [layer.on for layer in step.report_.row_layers] == [True, False, False]
+    # other cells are drawn for the fit of the row layers
+    np.testing.assert_allclose(
+        moved.transform((logits + added)[TEST]), plain.transform(logits[TEST]), atol=0.03
+    )
+
+
 @pytest.mark.parametrize("stored", [np.float32, np.float16])
 def test_no_coefficient_rests_on_the_rounding_of_a_norm_that_is_nought(rows, stored):
     logits, labels, _ = rows
