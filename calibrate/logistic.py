@@ -23,7 +23,15 @@ def platt_targets(histogram: ScoreHistogram) -> NDArray[np.float64]:
     positives = histogram.positives.sum(axis=1, keepdims=True)
     negatives = histogram.counts.sum(axis=1, keepdims=True) - positives
     high, low = (positives + 1.0) / (positives + 2.0), 1.0 / (negatives + 2.0)
-    return np.asarray(histogram.positives * high + (histogram.counts - histogram.positives) * low)
+    targets = np.empty(histogram.counts.shape)
+
+    def fill(first: int, last: int) -> None:
+        # by parts: at full size each array in between would be another 32 MB
+        part, hits = slice(first, last), histogram.positives[first:last]
+        targets[part] = hits * high[part] + (histogram.counts[part] - hits) * low[part]
+
+    threads.over_ranges(fill, len(targets))
+    return targets
 
 
 class Lines(NamedTuple):

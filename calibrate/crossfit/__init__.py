@@ -162,9 +162,14 @@ def cross_fit_many(
         for rest in _rest_of_each_fold(whole, rows, fold):
             for name, pipeline in pipelines.items():
                 held_out[name].append(copy(pipeline).fit_evidence(rest).decision_)
+    # histograms are let go as soon as nothing more is fitted from them
+    del rest
+    shipped = {
+        name: copy(pipeline).fit_evidence(whole).decision_ for name, pipeline in pipelines.items()
+    }
+    del whole
     made = {}
-    for name, pipeline in pipelines.items():
-        decision = copy(pipeline).fit_evidence(whole).decision_
+    for name, decision in shipped.items():
         judged = _judged(rows, fold, held_out[name])
         again = partial(_decided, rows, fold, held_out[name])
         found = CrossFit(

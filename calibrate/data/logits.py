@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from calibrate import readers, threads
 from calibrate.data.names import as_class_names, describe_class
+from calibrate.readers.source import ArraySource
 
 NanPolicy = Literal["raise", "negative"]
 Result = TypeVar("Result")
@@ -125,7 +126,7 @@ class LogitSource:
 
     def _plain(self) -> NDArray[np.float32] | None:
         """The container itself if its rows need no work but a check."""
-        rows = self._rows
+        rows = self._rows.array if isinstance(self._rows, ArraySource) else self._rows
         plain = (
             not self.probabilities
             and isinstance(rows, np.ndarray)

@@ -48,18 +48,18 @@ class ArraySource:
     Parameters
     ----------
     array : ndarray, (n_rows, n_classes), any real dtype
-        Kept, not copied.
+        Kept, not copied; the attribute of this name is the whole of it, to be looked at in place.
     """
 
     def __init__(self, array: Array) -> None:
         # A plain ndarray over the map keeps `np.memmap` out of everything computed from a slice.
-        self._array: Array = np.asarray(array)
+        self.array: Array = np.asarray(array)
         self.shape: tuple[int, int] = (array.shape[0], array.shape[1])
 
     def __getitem__(self, rows: slice) -> Array:
         """Rows as a view."""
         start, stop = row_range(rows, self.shape[0])
-        return self._array[start:stop]
+        return self.array[start:stop]
 
 
 def row_range(rows: slice, n_rows: int) -> tuple[int, int]:

@@ -20,6 +20,7 @@ from calibrate import label_shift, ops
 from calibrate.base import FitWarning
 from calibrate.cli import main
 from calibrate.data import labelled_logits, unlabelled
+from calibrate.kernels import label_shift as kernels_of_shift
 from calibrate.statistics import Evidence, Grid, ScoreHistogram
 
 LAW = settings(deadline=None, derandomize=True, max_examples=200)
@@ -228,6 +229,43 @@ def test_the_rates_of_high_scores_are_those_of_the_rows():
         assert found.variance[c] == pytest.approx(noise / (tpr - fpr) ** 2, rel=1e-12)
 
 
+def test_a_source_nearer_to_one_than_half_a_cell_of_the_target_is_its_own_bound():
+    grid = Grid(np.array([4.0]), np.array([8.0]), 8)
+    zeros = np.zeros((1, 8), np.int64)
+    source = ScoreHistogram(grid, np.array([[0, 0, 0, 5, 0, 0, 5, 0]]), zeros, zeros, 10)
+    target = ScoreHistogram(grid, np.array([[0, 0, 0, 0, 0, 0, 2, 0]]), zeros, zeros, 2)
+
+    shift, _ = label_shift.by_likelihood(source, target, label_shift.mean_probability(source))
+
+    # two cells cannot tell a prevalence above 3/4; the source has more
+    assert shift.tolist() == [0.0]
+
+
+def test_few_newton_steps_find_the_root(monkeypatch):
+    """From far away too; by halves alone it would take fifty."""
+    logits, labels = simulated(2000, np.full(20, 0.1), 27)
+    target, _ = simulated(2000, np.geomspace(0.01, 0.6, 20), 28, prior=np.full(20, 0.1))
+    source = Evidence(labelled_logits(logits, labels)).histogram
+    others = ScoreHistogram.of(unlabelled(cal.as_logits(target)), source.grid)
+    mean = label_shift.mean_probability(source)
+    expected = label_shift.by_likelihood(source, others, mean).shift
+    steps = []
+    slope = kernels_of_shift._slope.py_func
+    monkeypatch.setattr(kernels_of_shift, "_slope", lambda *args: steps.append(1) or slope(*args))
+    spread = mean * (1 - mean)
+    p = 1 / (1 + np.exp(-others.scores))
+    for c in range(20):
+        a = (p[c] - mean[c]) / spread[c]
+        half = 0.5 / others.counts[c].sum()
+        bounds = half - mean[c], 1 - half - mean[c]
+        steps.clear()
+
+        found = kernels_of_shift._root.py_func(others.counts[c], a, *bounds)
+
+        assert found == pytest.approx(expected[c], abs=1e-12)
+        assert len(steps) <= 2 + 15
+
+
 # what comes of it
 
 
@@ -316,7 +354,35 @@ def test_other_rows_than_a_shift_of_prevalence_explains_are_listed():
 
     step = cal.PriorShift(sharper).fit(logits, labels)
 
-    assert findings_of(step)["estimates_differ"].classes == (0,)
+    found = findings_of(step)["estimates_differ"]
+    assert found.classes == (0,)
+    # the rate of high scores is what it was, and so is the prevalence that it tells
+    assert found.values[0] == pytest.approx(labels.mean(), abs=0.05)
+    high = logits[:, 0] >= naive.logit(np.mean([naive.sigmoid(z) for z in logits[:, 0]]))
+    new_high = sharper[:, 0] >= naive.logit(np.mean([naive.sigmoid(z) for z in logits[:, 0]]))
+    by_rates = naive.bbse(high.tolist(), labels[:, 0].tolist(), new_high.tolist())
+    mean = np.mean([naive.sigmoid(z) for z in logits[:, 0]])
+    assert found.values[0] == pytest.approx(mean + by_rates - labels.mean(), abs=0.01)
+
+
+def test_estimates_a_little_apart_are_not_listed_however_sure():
+    """Scores too high: the estimates differ by many errors, and by little."""
+    logits, labels = simulated(100_000, [0.1], 25)
+    target, _ = simulated(100_000, [0.3], 26, prior=[0.1])
+    high = target + 0.9
+    source = Evidence(labelled_logits(logits, labels)).histogram
+    others = ScoreHistogram.of(unlabelled(cal.as_logits(high)), source.grid)
+    mean = label_shift.mean_probability(source)
+    found = label_shift.by_likelihood(source, others, mean)
+    check = label_shift.by_confusion(source, others, mean)
+    gap = abs(found.shift[0] - check.shift[0])
+    assert gap > 3 * math.sqrt(found.variance[0] + check.variance[0])
+    assert gap < found.shift[0] / 2
+
+    step = cal.PriorShift(high).fit(logits, labels)
+
+    assert "moved" in findings_of(step)
+    assert "estimates_differ" not in findings_of(step)
 
 
 def test_the_target_is_given_raw_and_goes_through_the_steps_before():

@@ -293,6 +293,23 @@ def test_a_float32_array_is_looked_at_where_it_lies():
     assert not np.shares_memory(source.read(0, 4), logits)
 
 
+@pytest.mark.parametrize("suffix", ["npy", "npz", "safetensors"])
+def test_a_file_of_float32_is_looked_at_where_it_lies(suffix, tmp_path):
+    from safetensors.numpy import save_file
+
+    logits = np.arange(12, dtype=np.float32).reshape(4, 3) - 3
+    file = tmp_path / f"logits.{suffix}"
+    save = {"npy": np.save, "npz": lambda f, x: np.savez(f, logits=x)}
+    save.get(suffix, lambda f, x: save_file({"logits": x}, f))(file, logits)
+
+    source = as_logits(file)
+
+    assert source.matrix is not None
+    assert not source.matrix.flags.writeable
+    assert np.shares_memory(source.look(1, 3), source.matrix)
+    assert source.matrix.tolist() == logits.tolist()
+
+
 @pytest.mark.parametrize(
     "logits",
     [
