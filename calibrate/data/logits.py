@@ -321,19 +321,19 @@ class _SomeRows(LogitSource):
         self._source.warn_of_probabilities()
 
     def read(self, start: int, stop: int, columns: slice = slice(None)) -> NDArray[np.float32]:
-        rows = self._chosen[start:stop]
+        source, rows = self._source, self._chosen[start:stop]
         if len(rows) == 0:
-            return self._source.read(0, 0, columns)
-        source = self._source
+            return source.read(0, 0, columns)
         if source._in_place is not None:
-            block = np.take(source._in_place[:, columns], rows, axis=0)
+            # np.take would first copy these columns of all rows
+            block = source._in_place[rows, columns]
             if source._watcher is not None:
                 source._watcher(block.size)
             return block
         first, last = int(rows[0]), int(rows[-1]) + 1
         if last - first > _SPARSE * len(rows) and not self.sequential:
-            return np.concatenate([self._source.read(int(r), int(r) + 1, columns) for r in rows])
-        block = self._source.read(first, last, columns)
+            return np.concatenate([source.read(int(r), int(r) + 1, columns) for r in rows])
+        block = source.read(first, last, columns)
         return block if len(rows) == len(block) else block[rows - first]
 
 

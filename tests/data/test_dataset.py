@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -115,6 +117,20 @@ def test_rows_taken_from_a_checked_matrix_are_gathered_alone(columns):
     assert scores.flags.writeable
     assert cells == [scores.size]
     assert not np.shares_memory(scores, logits)
+
+
+def test_a_few_columns_of_taken_rows_are_gathered_without_those_of_all_rows():
+    logits = np.zeros((4000, 64), dtype=np.float32)
+    rows = labelled_logits(logits, np.eye(4000, 64, dtype=bool))
+    assert rows.check_in_place()
+    taken = rows.take(np.arange(0, 4000, 2))
+
+    tracemalloc.start()
+    taken.source.read(0, 10, slice(0, 32))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert most < logits.nbytes / 20
 
 
 def test_no_taken_rows_are_no_rows():
