@@ -217,7 +217,7 @@ def test_optimism_is_in_sample_minus_out_of_sample_of_all_that_is_no_count():
     )
     assert summary["optimism"]["macro_f"] > 0.01
     dropped = set(summary["in_sample"]) - set(summary["optimism"])
-    assert {name for name in dropped if not name.startswith("n_")} == {"beta"}
+    assert {name for name in dropped if not name.startswith("n_")} == {"beta", "level"}
 
 
 def test_optimism_is_what_new_rows_show():

@@ -60,8 +60,7 @@ def command(
     """Fit the usual pipelines to LOGITS and LABELS and judge each on rows it was not fitted on.
 
     Those are the rows of --test-logits, or a share of the rows set apart by --test-fraction. With
-    neither, each row is judged by a fit to all folds but its own. The second table is the optimism:
-    how much higher the same figures are on the rows that were fitted.
+    neither, each row is judged by a fit to all folds but its own.
 
     Macro-F1 weighs every class alike, micro-F1 every label, instance-F1 every row.
     predicted/true is the number of labels predicted over the number that are true, overall and
@@ -70,7 +69,10 @@ def command(
 
     The second table shows each F1 less that of the first pipeline, on the same rows, and how far
     its 95 % interval reaches to each side: a difference within its reach may be luck of the rows
-    judged on. What another fit would give is not in it.
+    judged on, or of the groups if there are --groups. What another fit would give is not in it.
+
+    The last table is the optimism: how much higher the figures of the first are on the rows that
+    were fitted.
     """
     if (test_logits is None) != (test_labels is None):
         raise click.UsageError("--test-logits and --test-labels go together")
@@ -120,5 +122,5 @@ def command(
     click.echo(found.markdown() if markdown else found.table())
     click.echo()
     click.echo(found.difference_markdown() if markdown else found.difference_table())
-    click.echo("\noptimism: the same figures on the fitting rows, minus those above\n")
+    click.echo("\noptimism: figures of the first table on the fitting rows, minus those in it\n")
     click.echo(optimism.markdown() if markdown else optimism.table())

@@ -82,5 +82,5 @@ def optimism(
     return {
         name: float(value - out_of_sample[name])
         for name, value in in_sample.items()
-        if name != "beta" and not name.startswith("n_")
+        if name not in ("beta", "level") and not name.startswith("n_")
     }

@@ -274,7 +274,7 @@ def test_compare_prints_held_out_figures_in_80_columns(files):
     assert lines[11] == ""
     assert lines[12].split() == ["less", "the", "first", "macro-F1", "micro-F1", "instance-F1"]
     assert lines[22:25] == [
-        "", "optimism: the same figures on the fitting rows, minus those above", "",
+        "", "optimism: figures of the first table on the fitting rows, minus those in it", "",
     ]  # fmt: skip
     assert lines[25] == lines[0]
     assert len(lines) == 2 * (1 + 10) + 3 + (1 + 1 + 9)
