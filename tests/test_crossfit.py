@@ -19,6 +19,7 @@ from calibrate.base import FitWarning
 from calibrate.crossfit import FoldError, cross_fit_many, deal_rows
 from calibrate.data import labelled_logits
 from calibrate.metrics import f_beta
+from calibrate.ops import RowOp
 from calibrate.statistics import Evidence, ScoreHistogram
 
 LAW = settings(deadline=None, derandomize=True, max_examples=100)
@@ -131,6 +132,19 @@ def test_the_figures_are_those_of_the_naive_way(case, name, seed, block_cells, d
             found.out_of_sample.per_class[key], per_class[key], *tolerances(key), err_msg=key
         )
     assert all(np.isnan(found.out_of_sample.summary[key]) for key in UNRANKED)
+    # intervals count what is kept together once
+    parts = np.arange(len(logits)) if groups is None else ids
+    for key, added in naive_evaluation.influences(decided, labels, 2.0).items():
+        sums = [added[parts == one].sum() * n_groups / len(logits) for one in sorted(set(parts))]
+        np.testing.assert_allclose(
+            found.out_of_sample.influence[key], sums, 1e-9, 1e-12, err_msg=key
+        )
+        expected = naive_evaluation.interval(
+            summary[key], sums, 0.95, 0.0, np.inf if key == "count_ratio" else 1.0
+        )
+        np.testing.assert_allclose(
+            found.out_of_sample.intervals[key], expected, 1e-9, 1e-9, err_msg=key
+        )
 
 
 def test_a_fit_from_histograms_is_the_fit_to_the_other_folds_on_the_grid_of_all_rows():
@@ -152,6 +166,46 @@ def test_a_fit_from_histograms_is_the_fit_to_the_other_folds_on_the_grid_of_all_
     expected, _ = naive_evaluation.evaluate(decided, labels, scores)
     for key in set(expected) - UNRANKED:
         np.testing.assert_allclose(found[key], expected[key], *tolerances(key), err_msg=key)
+
+
+@pytest.mark.filterwarnings("ignore::calibrate.base.FitWarning")
+@pytest.mark.parametrize("rows_looked_at", [None, 200])
+def test_a_row_layer_is_fitted_to_the_rows_of_the_other_folds(rows_looked_at, monkeypatch):
+    """A histogram is at hand for each fit, but the layer that needs rows is not left out."""
+    if rows_looked_at is not None:
+        monkeypatch.setattr("calibrate.hierarchy.rows._FEWEST_ROWS", rows_looked_at)
+        monkeypatch.setattr("calibrate.hierarchy.rows._MOST_LOOKED", 1)
+    rng = np.random.default_rng(0)
+    truth = 2 * rng.normal(size=(600, 30)) - 3
+    labels = rng.random(truth.shape) < 1 / (1 + np.exp(-truth))
+    logits = truth + 3 * rng.normal(size=(600, 1))  # a row's level says nothing of its labels
+    logits = logits.astype(np.float32)
+    fold, _ = deal_rows(600, 3, seed=1)
+    grid = Evidence(labelled_logits(logits, labels)).histogram.grid
+    made = []
+
+    def fit(some_logits, some_labels):
+        some = labelled_logits(some_logits, some_labels)
+        evidence = Evidence(some, ScoreHistogram.of(some, grid))
+        decision = pipeline().fit_evidence(evidence).decision_
+        made.append(decision)
+        return lambda x: (decision.predict(x).toarray(), decision.calibrate(x))
+
+    def pipeline(row_layer="auto"):
+        scaling = cal.HierarchicalScaling(row_layer=row_layer)
+        return cal.Pipeline([scaling], cal.FixedThreshold())
+
+    found, without = (
+        cal.cross_fit(pipeline(row_layer), logits, labels, folds=3, seed=1).out_of_sample.summary
+        for row_layer in ("auto", False)
+    )
+
+    decided, scores = naive_evaluation.cross_fitted(fit, logits, labels, fold)
+    expected, _ = naive_evaluation.evaluate(decided, labels, scores)
+    assert all(any(isinstance(op, RowOp) for op in decision.steps) for decision in made)
+    for key in set(expected) - UNRANKED:
+        np.testing.assert_allclose(found[key], expected[key], 1e-9, 1e-12, err_msg=key)
+    assert found["log_loss"] < 0.95 * without["log_loss"]
 
 
 @pytest.mark.parametrize("held_bytes", [1, 3 * 6 * 512 * 8 * 2, 1 << 27])
@@ -231,6 +285,26 @@ def test_optimism_is_what_new_rows_show():
     new = cal.evaluate(found.decision, new_logits, new_labels, ranking=False).summary["macro_f"]
     assert found.out_of_sample.summary["macro_f"] == pytest.approx(new, abs=0.01)
     assert found.in_sample.summary["macro_f"] > new + 0.1
+
+
+def test_copies_of_rows_in_one_group_narrow_no_interval():
+    logits, labels = example()
+    four = np.arange(300).repeat(4)
+    decide = [cal.Pipeline([], cal.TopK(k)) for k in (1, 2)]
+
+    once = [cal.cross_fit(one, logits, labels).out_of_sample for one in decide]
+    copied = [
+        cal.cross_fit(one, logits[four], labels[four], groups=four).out_of_sample for one in decide
+    ]
+    alone = cal.cross_fit(decide[0], logits[four], labels[four]).out_of_sample
+
+    for name, interval in once[0].intervals.items():
+        assert copied[0].intervals[name] == pytest.approx(interval, rel=1e-9)
+    found, expected = (cal.paired_differences(*pair) for pair in (copied, once))
+    for name, interval in expected.items():
+        assert found[name] == pytest.approx(interval, rel=1e-9)
+    with pytest.raises(ValueError, match="over the same groups of rows, got 300 and 1200 of them"):
+        cal.paired_differences(copied[0], alone)
 
 
 def test_findings_are_said_once_and_not_for_every_fold():

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from calibrate import threads
 from calibrate.base import FitWarning
-from calibrate.crossfit.deal import FoldError, deal_rows
+from calibrate.crossfit.deal import FoldError, deal_rows, numbered
 from calibrate.crossfit.result import CrossFit, optimism
 from calibrate.data import Block, LabelledLogits, labelled_logits
 from calibrate.data.logits import NanPolicy
@@ -69,7 +69,8 @@ def cross_fit(
         At least 2. More folds are nearer to the fit on all rows, and cost as much more.
     groups : array of int or str, (n_rows,), optional
         One id per row; rows of one group (a patient, a document) are never parted between fitting
-        and judging, which would flatter as much as judging on the fitting rows.
+        and judging, which would flatter as much as judging on the fitting rows. The intervals are
+        over the groups, since rows of one group tell less than as many others.
     seed : int
         Of the deal, see `deal_rows`.
     beta : float
@@ -95,12 +96,16 @@ def cross_fit(
     own rows; beside the histogram of all rows (24 bytes per class and bin: 97 MB for 7,900 classes)
     there are never more than one of a fold and one of the rest, or 128 MiB of them where they are
     small. Everything else is fitted `folds` times on rows that are read anew. Judging takes two
-    more passes. No result depends on the number of threads or the size of the blocks.
+    passes, and the intervals one more each. These take the fits as given: they hold where a
+    fit without another row would hardly be another. No result depends on the number of threads or
+    the size of the blocks.
 
     References
     ----------
     Forman and Scholz (2010), Apples-to-apples in cross-validation studies: pitfalls in classifier
-    performance measurement, section 3 (counts before metrics); Stone (1974), Cross-validatory
+    performance measurement, section 3 (counts before metrics); Bayle, Bayle, Janson and Mackey
+    (2020), Cross-validation confidence intervals for test error, section 3 (the variance over all
+    rows, each judged without its fold); Stone (1974), Cross-validatory
     choice and assessment of statistical predictions.
 
     Examples
@@ -151,6 +156,7 @@ def cross_fit_many(
             f"{len(rows.steps)}"
         )
     fold, n_groups = deal_rows(rows.shape[0], folds, groups=groups, seed=seed)
+    together = None if groups is None else numbered(groups, rows.shape[0])[0]
     _check_positives(rows, fold)
     # gathering rows is quick where all are known to be finite
     rows.check_in_place()
@@ -173,7 +179,7 @@ def cross_fit_many(
         judged = _judged(rows, fold, held_out[name])
         again = partial(_decided, rows, fold, held_out[name])
         found = CrossFit(
-            evaluate_decided(rows, judged, again, beta=beta),
+            evaluate_decided(rows, judged, again, beta=beta, groups=together),
             evaluate_rows(decision, rows, beta=beta, ranking=False),
             decision,
             int(folds),

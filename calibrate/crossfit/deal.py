@@ -57,7 +57,7 @@ def deal_rows(
     if groups is None:
         group, n_groups = np.arange(n_rows), n_rows
     else:
-        group, n_groups = _numbered(groups, n_rows)
+        group, n_groups = numbered(groups, n_rows)
     if n_groups < folds:
         what = "rows" if groups is None else "groups of rows"
         among = "" if groups is None else f" among {n_rows} rows"
@@ -74,8 +74,14 @@ def deal_rows(
     return fold_of_group[group], None if groups is None else n_groups
 
 
-def _numbered(groups: Any, n_rows: int) -> tuple[NDArray[np.int64], int]:
-    """Ids as numbers from 0 on, in the order of the ids, and how many there are."""
+def numbered(groups: Any, n_rows: int) -> tuple[NDArray[np.int64], int]:
+    """Ids as numbers from 0 on, in the order of the ids, and how many there are.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are not one id per row.
+    """
     ids = np.asarray(groups)
     if ids.dtype == object:
         # a column of a frame; text and whole numbers find a type of their own

@@ -19,7 +19,7 @@ class CrossFit:
     ----------
     out_of_sample : Evaluation
         Every row judged by a decision that was fitted without its fold. Average precision is nan:
-        scores of different fits are not one ranking.
+        scores of different fits are not one ranking. Intervals are over the groups if there are.
     in_sample : Evaluation
         The same rows judged by the decision that was fitted on them: too good.
     decision : Decision

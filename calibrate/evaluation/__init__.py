@@ -40,6 +40,7 @@ from calibrate.evaluation.intervals import (
     check_level,
     f_intervals,
     influences,
+    of_groups,
     over_rows,
 )
 from calibrate.evaluation.paired import paired_differences
@@ -242,6 +243,7 @@ def evaluate_decided(
     beta: float = 1.0,
     frequency: NDArray[np.int64] | None = None,
     level: float = 0.95,
+    groups: NDArray[np.int64] | None = None,
 ) -> Evaluation:
     """Figures of labels that something has decided block by block; average precision is nan.
 
@@ -260,6 +262,9 @@ def evaluate_decided(
     beta : float
     frequency : int64, (n_classes,), optional
     level : float
+    groups : int64, (n_rows,), optional
+        Numbers from 0 on: rows of one group depend on each other. The intervals over the rows are
+        then over the groups, as are the influences; those of each class take rows as they are.
     """
     n_rows, n_classes = rows.shape
     counts, losses = Counts.before(rows), Losses.zero(n_rows, n_classes)
@@ -278,6 +283,8 @@ def evaluate_decided(
         }
     )
     influence = influences(rows, decided_again, counts, beta)
+    if groups is not None:
+        influence = {name: of_groups(added, groups) for name, added in influence.items()}
     return Evaluation(
         summary,
         _per_class(counts, beta, level)

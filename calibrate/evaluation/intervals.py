@@ -91,6 +91,19 @@ def influences(
     return found
 
 
+def of_groups(influence: Floats, groups: Integers) -> Floats:
+    """What each group of rows adds to a figure, float64, (n_groups,), on the scale of `over_rows`.
+
+    Parameters
+    ----------
+    influence : float64, (n_rows,)
+    groups : int64, (n_rows,)
+        The group of each row, numbered from 0 on.
+    """
+    added = np.bincount(groups, weights=influence)
+    return np.asarray(added * (len(added) / len(groups)), dtype=np.float64)
+
+
 def _macro(rows: LabelledLogits, decided: Decided, counts: Counts, beta: float) -> Floats:
     """Influence on macro-F: ``mean_c ((1 + b) y h - F_c (h + b y)) / mean(h + b y)``, b = beta^2.
 

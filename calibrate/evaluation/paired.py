@@ -20,7 +20,8 @@ def paired_differences(
     Parameters
     ----------
     evaluation, reference : Evaluation
-        From `evaluate`, of the same rows in the same order, with the same beta.
+        From `evaluate`, of the same rows in the same order, with the same beta; or
+        ``out_of_sample`` of `calibrate.cross_fit` with the same groups.
     level : float
         Coverage, between 0 and 1.
 
@@ -33,11 +34,13 @@ def paired_differences(
     Raises
     ------
     ValueError
-        If rows, classes, true counts or betas differ, or `level` does not lie between 0 and 1.
+        If rows, groups, classes, true counts or betas differ, or `level` does not lie between 0
+        and 1.
 
     Notes
     -----
-    Both decisions are taken as given, as in `evaluate`.
+    Both decisions are taken as given, as in `evaluate`; where they are cross-fitted, those of each
+    fold.
 
     References
     ----------
@@ -67,6 +70,12 @@ def paired_differences(
             raise ValueError(
                 f"paired differences need evaluations of the same {name}, got {one} and {other}"
             )
+    n_parts, n_others = len(evaluation.influence["macro_f"]), len(reference.influence["macro_f"])
+    if n_parts != n_others:
+        raise ValueError(
+            f"paired differences need evaluations over the same groups of rows, got {n_parts} and "
+            f"{n_others} of them"
+        )
     support, others = evaluation.per_class["support"], reference.per_class["support"]
     if not np.array_equal(support, others):
         c = int((support != others).argmax())

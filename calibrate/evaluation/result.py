@@ -62,7 +62,8 @@ class Evaluation:
         Of ``macro_f``, ``micro_f``, ``instance_f`` and ``count_ratio``, over the rows and with the
         decision as it is; nan with a single row.
     influence : dict of str to float64, (n_rows,)
-        What each row adds to the same figures, which `paired_differences` needs.
+        What each row adds to the same figures, which `paired_differences` needs; of each group,
+        (n_groups,), where `calibrate.cross_fit` was given groups.
     """
 
     summary: dict[str, float | int]
