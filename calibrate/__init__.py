@@ -30,7 +30,7 @@ _NAMES = {
     "threshold_curves": "calibrate.statistics",
     "warmup": "calibrate.compilation",
 }
-_MODULES = ("metrics",)
+_MODULES = ("metrics", "overrides")
 _METHOD_ROOMS = ("calibrators", "rules")
 
 

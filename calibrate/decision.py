@@ -230,9 +230,10 @@ def _passing(rule: Threshold, logits: Float32) -> RowLabels:
 def _highest(rule: HighestOp, logits: Float32) -> RowLabels:
     from calibrate.kernels.rows import highest
 
-    k = rule.counts(logits)
+    scores = rule.scores(logits)
+    k = rule.counts(scores)
     counts, indices = np.empty_like(k), np.empty(int(k.sum()), dtype=np.int32)
-    found = highest(logits.view(np.int32), k, counts, indices)
+    found = highest(scores.view(np.int32), k, counts, indices)
     return RowLabels(np.concatenate([[0], np.cumsum(counts)]), indices[:found])
 
 

@@ -48,22 +48,40 @@ class CutMetric(ABC):
         """Value of cuts with these counts, same shape."""
 
 
+@dataclass(frozen=True, repr=False)
 class ConstrainedMetric(CutMetric):
     """A metric that is ``-inf`` where a cut breaks a bound.
 
+    It keeps the promises of a `CutMetric`, since what is bounded keeps them: neither can fall when
+    a negative leaves the predictions or a positive joins them.
+
     Attributes
     ----------
-    bound : float
-        What `constrained` must reach.
+    metric : CutMetric
+        Its value where the bound holds.
     constrained : CutMetric
         The quantity that is bounded, and
     constrained_name : str
         its name.
+    bound : float
+        What `constrained` must reach.
+    said : str
+        How it was made, for its repr.
     """
 
+    metric: CutMetric
+    constrained: CutMetric
+    constrained_name: str
     bound: float
-    constrained: ClassVar[CutMetric]
-    constrained_name: ClassVar[str]
+    said: str
+
+    def __repr__(self) -> str:
+        return self.said
+
+    def __call__(self, tp: Counts, fp: Counts, fn: Counts, tn: Counts) -> Counts:
+        """Value of cuts with these counts, same shape."""
+        kept = self.constrained(tp, fp, fn, tn) >= self.bound
+        return np.where(kept, self.metric(tp, fp, fn, tn), -np.inf)
 
 
 @dataclass(frozen=True, repr=False)
@@ -214,20 +232,6 @@ def _check_bound(name: str, value: float) -> float:
     return float(value)
 
 
-@dataclass(frozen=True, repr=False)
-class _PrecisionAtRecall(ConstrainedMetric):
-    bound: float
-    constrained: ClassVar[CutMetric] = _recall
-    constrained_name: ClassVar[str] = "recall"
-
-    def __repr__(self) -> str:
-        return f"precision_at_recall({self.bound:g})"
-
-    def __call__(self, tp: Counts, fp: Counts, fn: Counts, tn: Counts) -> Counts:
-        kept = _recall(tp, fp, fn, tn) >= self.bound
-        return np.where(kept, _precision(tp, fp, fn, tn), -np.inf)
-
-
 def precision_at_recall(min_recall: float) -> ConstrainedMetric:
     """Precision where recall is at least `min_recall`, ``-inf`` elsewhere.
 
@@ -243,21 +247,10 @@ def precision_at_recall(min_recall: float) -> ConstrainedMetric:
     >>> precision_at_recall(0.9)(tp, fp, 2 - tp, 8 - fp)
     array([-inf,  0.5])
     """
-    return _PrecisionAtRecall(_check_bound("min_recall", min_recall))
-
-
-@dataclass(frozen=True, repr=False)
-class _RecallAtPrecision(ConstrainedMetric):
-    bound: float
-    constrained: ClassVar[CutMetric] = _precision
-    constrained_name: ClassVar[str] = "precision"
-
-    def __repr__(self) -> str:
-        return f"recall_at_precision({self.bound:g})"
-
-    def __call__(self, tp: Counts, fp: Counts, fn: Counts, tn: Counts) -> Counts:
-        kept = _precision(tp, fp, fn, tn) >= self.bound
-        return np.where(kept, _recall(tp, fp, fn, tn), -np.inf)
+    bound = _check_bound("min_recall", min_recall)
+    return ConstrainedMetric(
+        _precision, _recall, "recall", bound, f"precision_at_recall({bound:g})"
+    )
 
 
 def recall_at_precision(min_precision: float) -> ConstrainedMetric:
@@ -275,7 +268,50 @@ def recall_at_precision(min_precision: float) -> ConstrainedMetric:
     >>> recall_at_precision(0.8)(tp, fp, 2 - tp, 8 - fp)
     array([ 0.5, -inf])
     """
-    return _RecallAtPrecision(_check_bound("min_precision", min_precision))
+    bound = _check_bound("min_precision", min_precision)
+    return ConstrainedMetric(
+        _recall, _precision, "precision", bound, f"recall_at_precision({bound:g})"
+    )
 
 
-_FACTORIES = (f_beta, cost, precision_at_recall, recall_at_precision)
+def constrained(
+    metric: CutMetric, *, min_precision: float | None = None, min_recall: float | None = None
+) -> ConstrainedMetric:
+    """`metric` where precision or recall is at least so much, ``-inf`` elsewhere.
+
+    Parameters
+    ----------
+    metric : CutMetric
+    min_precision, min_recall : float, optional
+        One of the two, above 0 and at most 1.
+
+    Raises
+    ------
+    TypeError
+        If the metric is none of those made here, or not exactly one bound is given.
+    ValueError
+        If the bound is not in (0, 1].
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> tp, fp = np.array([1.0, 2.0]), np.array([0.0, 2.0])
+    >>> constrained(f_beta(1), min_precision=0.8)(tp, fp, 2 - tp, 8 - fp)
+    array([0.66666667,       -inf])
+    """
+    if not isinstance(metric, CutMetric):
+        raise TypeError(f"a metric with a bound must be one of calibrate.metrics, got {metric!r}")
+    bounds: list[tuple[str, CutMetric, float]] = []
+    if min_precision is not None:
+        bounds.append(("precision", _precision, min_precision))
+    if min_recall is not None:
+        bounds.append(("recall", _recall, min_recall))
+    if len(bounds) != 1:
+        raise TypeError("give exactly one of min_precision and min_recall")
+    name, quantity, value = bounds[0]
+    bound = _check_bound(f"min_{name}", value)
+    said = f"constrained({metric!r}, min_{name}={bound:g})"
+    return ConstrainedMetric(metric, quantity, name, bound, said)
+
+
+_FACTORIES = (f_beta, cost, precision_at_recall, recall_at_precision, constrained)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -17,6 +17,7 @@ from calibrate.base import Calibrator, DecisionRule
 from calibrate.data import labelled_logits
 from calibrate.data.logits import NanPolicy
 from calibrate.decision import Decision
+from calibrate.overrides import Override
 from calibrate.statistics import Evidence, ScoreHistogram
 
 
@@ -149,14 +150,18 @@ class Pipeline(BaseEstimator):  # type: ignore[misc]
 
 def _describe(step: Calibrator | DecisionRule) -> dict[str, Any]:
     """Name, options, findings and report of a fitted step, as plain JSON values."""
-    described = {
+    described: dict[str, Any] = {
         "step": type(step).__name__,
-        "options": {name: _plain(value) for name, value in step.get_params(deep=False).items()},
+        "options": _options(step),
         "findings": [finding.as_dict() for finding in step.findings_],
     }
     if hasattr(step, "report_"):
         described["report"] = {**step.report_.as_dict(), "in_words": step.report_.sentences()}
     return described
+
+
+def _options(step: Calibrator | DecisionRule) -> dict[str, Any]:
+    return {name: _plain(value) for name, value in step.get_params(deep=False).items()}
 
 
 def _plain(value: Any) -> Any:
@@ -167,6 +172,12 @@ def _plain(value: Any) -> Any:
         return value
     if isinstance(value, np.generic):
         return _plain(value.item())
+    if isinstance(value, Override):
+        return value.as_json()
+    if isinstance(value, Calibrator | DecisionRule):
+        return {"step": type(value).__name__, "options": _options(value)}
+    if isinstance(value, Mapping):
+        return {str(name): _plain(part) for name, part in value.items()}
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if hasattr(value, "shape"):

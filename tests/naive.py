@@ -122,6 +122,19 @@ def cost(false_positive, false_negative):
     return lambda tp, fp, fn, tn: -(false_positive * fp) - false_negative * fn
 
 
+def precision(tp, fp, fn, tn):
+    return _share(tp, tp + fp)
+
+
+def recall(tp, fp, fn, tn):
+    return _share(tp, tp + fn)
+
+
+def constrained(metric, bounded, least):
+    """The metric where another is at least so much."""
+    return lambda *counts: metric(*counts) if bounded(*counts) >= least else -math.inf
+
+
 def precision_at_recall(least):
     return lambda tp, fp, fn, tn: _share(tp, tp + fp) if _share(tp, tp + fn) >= least else -math.inf
 
@@ -423,3 +436,19 @@ def shared_targets(probabilities):
         for c, label in enumerate(labels):
             expected[c] += chance / sum(labels) if label else 0.0
     return expected
+
+
+def bounded_labels(logits, thresholds, low, high):
+    """Classes that pass their thresholds, filled up or cut down by how far they lie above them."""
+    far = []
+    for c, (logit, threshold) in enumerate(zip(logits, thresholds, strict=True)):
+        if logit == -math.inf or threshold == math.inf:
+            continue
+        with np.errstate(over="ignore"):
+            far.append((-float(np.float32(logit) - np.float32(threshold)), c))
+    far.sort()
+    n_passing = sum(distance <= 0 for distance, _ in far)
+    k = max(n_passing, low)
+    if high is not None:
+        k = min(k, high)
+    return sorted(c for _, c in far[:k])

@@ -18,7 +18,7 @@ ROOMS = [
     {"kernels", "readers", "storage"},
     {"data"},
     {"decision", "statistics"},
-    {"base", "label_shift", "logistic"},
+    {"base", "label_shift", "logistic", "overrides"},
     {"hierarchy"},
     {"calibrators", "rules", "evaluation"},
     {"pipeline"},

@@ -68,6 +68,9 @@ OPTIONS = {
         {"metric": lambda tp, fp, fn, tn: tp - 0.5 * fp},
     ],
     "TopK": [{"k": 2}],
+    "Overridden": [
+        {"rule": cal.PerClassThreshold(cal.metrics.f_beta(1)), "min_labels": 1, "max_labels": 3}
+    ],
     "ExpectedCountTopK": [{}, {"min_k": 1, "max_k": 3}],
 }
 """Constructor options to test a method with; a method without an entry is made without options."""

@@ -23,6 +23,14 @@ PAIRS = [
     (metrics.cost(3, 0), naive.cost(3, 0)),
     (metrics.precision_at_recall(0.6), naive.precision_at_recall(0.6)),
     (metrics.recall_at_precision(0.7), naive.recall_at_precision(0.7)),
+    (
+        metrics.constrained(metrics.f_beta(1), min_precision=0.6),
+        naive.constrained(naive.f_beta(1), naive.precision, 0.6),
+    ),
+    (
+        metrics.constrained(metrics.cost(1, 3), min_recall=0.4),
+        naive.constrained(naive.cost(1, 3), naive.recall, 0.4),
+    ),
 ]
 pairs = pytest.mark.parametrize(("metric", "slow"), PAIRS, ids=[repr(m) for m, _ in PAIRS])
 
@@ -210,6 +218,8 @@ def test_metrics_show_their_names_and_options():
         "cost(3, 0)",
         "precision_at_recall(0.6)",
         "recall_at_precision(0.7)",
+        "constrained(f_beta(1), min_precision=0.6)",
+        "constrained(cost(1, 3), min_recall=0.4)",
     ]
 
 
@@ -247,6 +257,19 @@ def test_constraints_refuse_a_bound_outside_its_range(bound):
         ValueError, match=f"^min_precision must be above 0 and at most 1, got {bound}$"
     ):
         metrics.recall_at_precision(bound)
+    with pytest.raises(ValueError, match=f"min_recall must be above 0 and at most 1, got {bound}"):
+        metrics.constrained(metrics.mcc, min_recall=bound)
+
+
+def test_a_bound_needs_a_metric_that_keeps_its_promises():
+    with pytest.raises(TypeError, match="must be one of calibrate.metrics, got <function"):
+        metrics.constrained(lambda tp, fp, fn, tn: tp, min_recall=0.5)
+
+
+@pytest.mark.parametrize("bounds", [{}, {"min_precision": 0.5, "min_recall": 0.5}])
+def test_exactly_one_bound_is_given(bounds):
+    with pytest.raises(TypeError, match="exactly one of min_precision and min_recall"):
+        metrics.constrained(metrics.f_beta(1), **bounds)
 
 
 @pytest.mark.parametrize(
@@ -255,6 +278,9 @@ def test_constraints_refuse_a_bound_outside_its_range(bound):
         metrics.f_beta(0.5), metrics.f_beta(1), metrics.f_beta(2), metrics.jaccard, metrics.mcc,
         metrics.balanced_accuracy, metrics.cost(1, 0), metrics.cost(0, 1), metrics.cost(2, 3),
         metrics.precision_at_recall(0.5), metrics.recall_at_precision(0.5),
+        metrics.constrained(metrics.f_beta(1), min_precision=0.5),
+        metrics.constrained(metrics.mcc, min_recall=0.5),
+        metrics.constrained(metrics.cost(2, 3), min_precision=0.3),
         metrics.precision_at_recall(0.5).constrained, metrics.recall_at_precision(0.5).constrained,
     ],
     ids=repr,

@@ -46,6 +46,12 @@ _RULES = ", ".join(options.step_names("rules"))
     "--metric",
     help=f"What a threshold rule maximises: {options.METRICS}. [default: f1]",
 )
+@click.option(
+    "--overrides",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE.json",
+    help="Classes set by hand and labels per row, see below.",
+)
 @options.folds_option
 @options.groups_option
 @options.labels_options
@@ -60,6 +66,7 @@ def command(
     calibrators: tuple[str, ...],
     rule: str,
     metric: str | None,
+    overrides: Path | None,
     folds: int | None,
     groups: str | None,
     force: bool,
@@ -90,11 +97,21 @@ def command(
       --calibrator resampling-correction:keep-negatives=0.1
 
     and --calibrator hierarchical-scaling behind it fits what is left.
+
+    What --overrides says holds instead of the thresholds of the rule; a class is named, matched by
+    a pattern, or given by its number, and the last match holds:
+
+    \b
+      {"classes": {"rock*": "never", "jazz": "always", "pop": {"probability": 0.3},
+                   "folk": {"min_precision": 0.8}},
+       "min_labels": 1, "max_labels": 10}
     """  # noqa: D301
     if groups is not None and folds == 0:
         raise click.UsageError("--groups says which rows stay in one fold: there are none")
     refuse_overwrite(output, force)
     steps, last = _parse(calibrators, rule, metric)
+    if overrides is not None:
+        last = options.overridden(last, overrides)
     from calibrate.evaluation.result import finite_or_none
     from calibrate.pipeline import Pipeline
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from pkgutil import iter_modules
@@ -85,10 +86,15 @@ folds_option = click.option(
 )
 
 
+_WRAPPERS = {"overridden"}
+"""Rules around another rule, which have an option of their own."""
+
+
 def step_names(room: str) -> list[str]:
     """Names of the methods in ``calibrators`` or ``rules``, as typed: ``platt-scaling``."""
     folder = Path(__file__).parent.parent / room
-    return sorted(module.name.replace("_", "-") for module in iter_modules([str(folder)]))
+    names = {module.name.replace("_", "-") for module in iter_modules([str(folder)])}
+    return sorted(names - _WRAPPERS)
 
 
 def read_rows(
@@ -221,6 +227,32 @@ def read_groups(path: str | None) -> Any:
         return np.array(file.read_text(encoding="utf-8-sig").splitlines(), dtype=np.str_)
     except (ValueError, EOFError, OSError) as error:
         raise click.UsageError(f"{path} must hold one id per row: {error}") from error
+
+
+def overridden(rule: Any, path: Path) -> Any:
+    """The rule with the overrides of a JSON file.
+
+    Raises
+    ------
+    click.UsageError
+        If the file does not hold them.
+    """
+    from calibrate.overrides import from_json
+    from calibrate.rules.overridden import Overridden
+
+    known = {"classes", "min_labels", "max_labels"}
+    try:
+        given = json.loads(path.read_text(encoding="utf-8-sig"))
+        if not isinstance(given, dict) or not given.keys() <= known:
+            raise ValueError(f"an object of {', '.join(sorted(known))} is what it must be")
+        classes = given.get("classes", {})
+        if not isinstance(classes, dict):
+            raise ValueError("classes must be an object of class names and what is done with them")
+        read = {name: from_json(value) for name, value in classes.items()}
+        least, most = given.get("min_labels", 0), given.get("max_labels")
+        return Overridden(rule, read, least, most)
+    except (ValueError, TypeError, OSError) as error:
+        raise click.UsageError(f"{path} must hold overrides: {error}") from error
 
 
 METRICS = (

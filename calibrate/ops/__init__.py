@@ -27,6 +27,7 @@ from calibrate.ops.base import (
 )
 from calibrate.ops.beta import Beta
 from calibrate.ops.decisions import (
+    BoundedThreshold,
     ExpectedCountTopK,
     HighestOp,
     Threshold,
@@ -45,6 +46,7 @@ __all__ = [
     "Affine",
     "AsymmetricLoss",
     "Beta",
+    "BoundedThreshold",
     "CalibrationOp",
     "Chain",
     "DecisionOp",
@@ -84,6 +86,7 @@ OPS: dict[str, type[Op]] = {
         RowAffine,
         PiecewiseLinear,
         Threshold,
+        BoundedThreshold,
         TopK,
         ExpectedCountTopK,
     )

@@ -1,11 +1,11 @@
-"""The steps that decide: a threshold for each class, or the highest logits of each row."""
+"""The steps that decide: a threshold for each class, or the highest scores of each row."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
 from numbers import Integral
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +27,7 @@ class Threshold(DecisionOp):
     threshold: NDArray[np.float32]
 
     def __post_init__(self) -> None:
-        lifted = np.maximum(per_class(self.threshold, "threshold"), LOWEST)
-        object.__setattr__(self, "threshold", per_class(lifted, "threshold"))
+        _keep_thresholds(self)
 
     def decide(self, logits: Float32) -> RowLabels:
         """Labels of the rows."""
@@ -41,15 +40,23 @@ class Threshold(DecisionOp):
 
 
 class HighestOp(DecisionOp):
-    """Predict the highest logits of each row; among equals the lower class index wins."""
+    """Predict the highest scores of each row; among equals the lower class index wins."""
+
+    def scores(self, logits: Float32) -> Float32:
+        """What is ranked, (n_rows, n_classes): the logits, unless a rule says otherwise.
+
+        ``-inf`` is never predicted.
+        """
+        return logits
 
     @abstractmethod
-    def counts(self, logits: Float32) -> NDArray[np.int64]:
+    def counts(self, scores: Float32) -> NDArray[np.int64]:
         """How many labels each row gets, at most n_classes, shape (n_rows,)."""
 
     def decide(self, logits: Float32) -> RowLabels:
         """Labels of the rows."""
-        return labels_from_mask(top_mask(logits, self.counts(logits)))
+        scores = self.scores(logits)
+        return labels_from_mask(top_mask(scores, self.counts(scores)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,9 +70,9 @@ class TopK(HighestOp):
         if not self.k >= 0:
             raise ValueError(f"k must be at least 0, got {self.k}")
 
-    def counts(self, logits: Float32) -> NDArray[np.int64]:
+    def counts(self, scores: Float32) -> NDArray[np.int64]:
         """``k``, or all classes where there are fewer, shape (n_rows,)."""
-        return np.full(len(logits), min(self.k, logits.shape[1]), dtype=np.int64)
+        return np.full(len(scores), min(self.k, scores.shape[1]), dtype=np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,24 +95,81 @@ class ExpectedCountTopK(HighestOp):
     def __post_init__(self) -> None:
         if not np.isfinite(self.offset):
             raise ValueError(f"offset must be finite, got {self.offset}")
-        check_count_bounds(self.min_k, self.max_k)
-        object.__setattr__(self, "min_k", int(self.min_k))
-        object.__setattr__(self, "max_k", None if self.max_k is None else int(self.max_k))
+        _keep_count_bounds(self)
 
-    def counts(self, logits: Float32) -> NDArray[np.int64]:
+    def counts(self, scores: Float32) -> NDArray[np.int64]:
         """How many labels each row gets, shape (n_rows,)."""
-        most = logits.shape[1] if self.max_k is None else min(self.max_k, logits.shape[1])
-        k = np.floor(expected_counts(logits) + self.offset)
-        return np.clip(k, min(self.min_k, most), most).astype(np.int64)
+        k = np.floor(expected_counts(scores) + self.offset)
+        return _bounded(k, self.min_k, self.max_k, scores.shape[1])
 
 
-def check_count_bounds(min_k: int, max_k: int | None) -> None:
-    """Raise ValueError unless both are whole numbers, ``0 <= min_k <= max_k``."""
-    for name, value in (("min_k", min_k), ("max_k", max_k)):
+@dataclass(frozen=True, eq=False)
+class BoundedThreshold(HighestOp):
+    """Predict where ``logit >= threshold``, but no fewer and no more labels per row than bounds.
+
+    Labels are added or left out in the order of ``logit - threshold``, in float32. ``+inf`` means
+    never, not even to reach the lower bound.
+
+    Parameters
+    ----------
+    threshold : float32, () or (n_classes,)
+    min_k, max_k : int, int or None
+        Bounds on the labels of a row.
+    """
+
+    wire_name: ClassVar[str] = "bounded_threshold"
+    threshold: NDArray[np.float32]
+    min_k: int
+    max_k: int | None
+
+    def __post_init__(self) -> None:
+        _keep_thresholds(self)
+        _keep_count_bounds(self)
+
+    def scores(self, logits: Float32) -> Float32:
+        """How far each logit lies above its threshold; ``-inf`` where it may not be predicted."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            margins = logits - self.threshold
+        if np.isposinf(self.threshold).any():
+            # a calibrated logit may overflow to inf, and inf - inf is nan
+            margins[:, np.broadcast_to(np.isposinf(self.threshold), logits.shape[1:])] = -np.inf
+        return margins
+
+    def counts(self, scores: Float32) -> NDArray[np.int64]:
+        """How many labels each row gets, shape (n_rows,)."""
+        passing = np.count_nonzero(scores >= 0, axis=1)
+        return _bounded(passing, self.min_k, self.max_k, scores.shape[1])
+
+
+def _bounded(k: NDArray[Any], min_k: int, max_k: int | None, n_classes: int) -> NDArray[np.int64]:
+    """``k`` within the bounds, and never more than there are classes."""
+    most = n_classes if max_k is None else min(max_k, n_classes)
+    return np.asarray(np.clip(k, min(min_k, most), most), dtype=np.int64)
+
+
+def _keep_thresholds(op: Threshold | BoundedThreshold) -> None:
+    """Thresholds that let no cell without a score pass."""
+    lifted = np.maximum(per_class(op.threshold, "threshold"), LOWEST)
+    object.__setattr__(op, "threshold", per_class(lifted, "threshold"))
+
+
+def _keep_count_bounds(op: ExpectedCountTopK | BoundedThreshold) -> None:
+    """Checked bounds as plain numbers."""
+    check_count_bounds(op.min_k, op.max_k)
+    object.__setattr__(op, "min_k", int(op.min_k))
+    object.__setattr__(op, "max_k", None if op.max_k is None else int(op.max_k))
+
+
+def check_count_bounds(least: int, most: int | None, of: str = "k") -> None:
+    """Raise ValueError unless both are whole numbers, ``0 <= least <= most``.
+
+    `of` is what they are called behind ``min_`` and ``max_``.
+    """
+    for name, value in (("min", least), ("max", most)):
         whole = isinstance(value, Integral) and not isinstance(value, bool)
-        if not (whole or (name == "max_k" and value is None)):
-            raise ValueError(f"{name} must be a whole number, got {value!r}")
-    if not min_k >= 0:
-        raise ValueError(f"min_k must be at least 0, got {min_k}")
-    if max_k is not None and not max_k >= min_k:
-        raise ValueError(f"max_k must be at least min_k = {min_k}, got {max_k}")
+        if not (whole or (name == "max" and value is None)):
+            raise ValueError(f"{name}_{of} must be a whole number, got {value!r}")
+    if not least >= 0:
+        raise ValueError(f"min_{of} must be at least 0, got {least}")
+    if most is not None and not most >= least:
+        raise ValueError(f"max_{of} must be at least min_{of} = {least}, got {most}")

@@ -191,6 +191,72 @@ def test_weights_go_first_where_no_step_asks_for_them(files):
     assert first.same_as(cal.PosWeightCorrection(weights).fit(np.zeros((1, 6)), np.eye(1, 6)).op_)
 
 
+def test_fit_takes_what_people_decide_themselves_from_a_file(files):
+    given = {
+        "classes": {"class [01]": "never", "class 1": "always", "class 3": {"probability": 0.25}},
+        "min_labels": 1,
+        "max_labels": 3,
+    }
+    (files / "overrides.json").write_text(json.dumps(given))
+    logits = np.load(files / "logits.npy")
+
+    rule = fitted(
+        files, "--rule", "per-class-threshold", "--calibrator", "none",
+        "--class-names", files / "names.txt", "--overrides", files / "overrides.json",
+    )  # fmt: skip
+
+    decision = cal.load(rule)
+    assert decision.rule.threshold[3] == np.float32(np.log(0.25 / 0.75))
+    predicted = decision.predict(logits).toarray()
+    assert not predicted[:, 0].any()
+    assert predicted[:, 1].all()
+    assert set(predicted.sum(axis=1)) <= {1, 2, 3}
+    options = decision.provenance["pipeline"][-1]["options"]
+    assert dict(options["classes"]) == given["classes"] | {
+        "class 3": {"threshold": pytest.approx(np.log(0.25 / 0.75))}
+    }
+    shown = run("inspect", rule).stdout
+    assert "have a threshold given by hand" in shown
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("nonsense", "must hold overrides: Expecting value"),
+        ("[]", "an object of classes, max_labels, min_labels"),
+        ('{"clases": {}}', "an object of classes, max_labels, min_labels"),
+        ('{"classes": ["a"]}', "classes must be an object of class names"),
+        ('{"classes": {"a": "off"}}', 'an override must be "always", "never" or one of'),
+        ('{"classes": {"zebra": "never"}}', "no class is named 'zebra' or like it"),
+        ('{"min_labels": "1"}', "min_labels must be a whole number, got '1'"),
+    ],
+)
+def test_overrides_that_say_nothing_sensible_are_refused(files, content, said):
+    (files / "overrides.json").write_text(content)
+
+    result = run(
+        "fit", files / "logits.npy", files / "labels.npz", "-o", files / "r", "--rule",
+        "per-class-threshold", "--class-names", files / "names.txt",
+        "--overrides", files / "overrides.json",
+    )  # fmt: skip
+
+    assert result.exit_code == 2
+    assert said in " ".join(result.stderr.split())
+    assert not (files / "r").exists()
+
+
+def test_overrides_of_a_rule_without_thresholds_are_refused(files):
+    (files / "overrides.json").write_text('{"min_labels": 1}')
+
+    result = run(
+        "fit", files / "logits.npy", files / "labels.npz", "-o", files / "r",
+        "--overrides", files / "overrides.json",
+    )  # fmt: skip
+
+    assert result.exit_code == 2
+    assert "ExpectedCountTopK does not" in " ".join(result.stderr.split())
+
+
 def test_fit_prints_one_json_object(files):
     result = run(
         "fit", files / "logits.npy", files / "labels.npz", "-o", files / "r", "--json", "--quiet",
