@@ -262,7 +262,7 @@ def test_constraints_refuse_a_bound_outside_its_range(bound):
 
 
 def test_a_bound_needs_a_metric_that_keeps_its_promises():
-    with pytest.raises(TypeError, match="must be one of calibrate.metrics, got <function"):
+    with pytest.raises(TypeError, match=r"must be one of calibrate.metrics, got <function"):
         metrics.constrained(lambda tp, fp, fn, tn: tp, min_recall=0.5)
 
 

@@ -58,7 +58,7 @@ def test_a_key_that_matches_nothing_is_refused(key, names, error, message):
 
 
 def test_a_value_that_is_no_override_is_refused():
-    with pytest.raises(TypeError, match="override of 'pop' must be made by calibrate.overrides"):
+    with pytest.raises(TypeError, match=r"override of 'pop' must be made by calibrate.overrides"):
         overrides.matched({"pop": "never"}, 5, NAMES)
 
 

@@ -98,8 +98,8 @@ def command(
 
     and --calibrator hierarchical-scaling behind it fits what is left.
 
-    What --overrides says holds instead of the thresholds of the rule; a class is named, matched by
-    a pattern, or given by its number, and the last match holds:
+    What --overrides says holds instead of the thresholds of the rule; a class is named or matched
+    by a pattern (without names, its number), and the last match holds:
 
     \b
       {"classes": {"rock*": "never", "jazz": "always", "pop": {"probability": 0.3},

@@ -212,7 +212,7 @@ def test_a_bound_for_a_callable_that_promises_nothing_is_refused():
         return tp - fp
 
     rule = Overridden(cal.PerClassThreshold(plain), {0: overrides.with_min_recall(0.5)})
-    with pytest.raises(TypeError, match="must be one of calibrate.metrics, got <function"):
+    with pytest.raises(TypeError, match=r"must be one of calibrate.metrics, got <function"):
         rule.fit(*simulated())
 
 
