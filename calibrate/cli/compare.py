@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 import click
@@ -37,6 +38,14 @@ from calibrate.cli.output import emit_json, note, progress
     metavar="NAME[:OPTION=VALUE,...]",
     help="Judge this calibrator too, cut at 0.5, as in calibrate fit. May be repeated.",
 )
+@click.option(
+    "--rule",
+    "rules",
+    multiple=True,
+    metavar="NAME[:OPTION=VALUE,...]",
+    help="Judge this rule too, after the default calibrator, as in calibrate fit. May be repeated.",
+)
+@options.objective_option(default="macro-f1", help="What puts the best first")
 @options.labels_options
 @options.logits_options
 @click.option("--markdown", is_flag=True, help="Print the table as Markdown.")
@@ -52,6 +61,8 @@ def command(
     groups: str | None,
     pos_weight: str | None,
     calibrators: tuple[str, ...],
+    rules: tuple[str, ...],
+    objective: str,
     markdown: bool,
     as_json: bool,
     quiet: bool,
@@ -67,16 +78,21 @@ def command(
     for the third of the classes that is rarest among the fitting rows. No pipeline is best in all
     columns: the highest F1 needs more predictions than there are labels.
 
+    The first pipeline is the best by the --objective. A recall or precision to be kept adds the
+    rule that guarantees it, fitted on half of the rows that are kept apart for that.
+
     The second table shows each F1 less that of the first pipeline, on the same rows, and how far
     its 95 % interval reaches to each side: a difference within its reach may be luck of the rows
     judged on, or of the groups if there are --groups. What another fit would give is not in it.
 
     The last table is the optimism: how much higher the figures of the first are on the rows that
-    were fitted.
+    were fitted. The last line says what to take.
     """
     if (test_logits is None) != (test_labels is None):
         raise click.UsageError("--test-logits and --test-labels go together")
     steps = {name: options.make_step("calibrators", name, {}) for name in calibrators}
+    last = {name: options.make_rule(name) for name in rules}
+    goal = options.make_objective(objective)
     if test_logits is not None and test_fraction is not None:
         raise click.UsageError("rows to judge on are given or set apart, not both")
     if groups is not None and (test_logits is not None or test_fraction is not None):
@@ -97,13 +113,17 @@ def command(
         fit_rows, test_rows = split_rows(rows, test_fraction=test_fraction, seed=seed)
     weights = None if pos_weight is None else options.weights(pos_weight, fit_rows)
     mean_labels = fit_rows.labels.n_labels / fit_rows.shape[0]
-    pipelines = standard_pipelines(mean_labels, weights, steps)
+    if goal.is_bound:
+        last[goal.name] = goal.make_rule()
+    pipelines = standard_pipelines(mean_labels, weights, steps, last)
     others = [] if test_logits is None or test_rows is None else [test_rows.source]
     with progress(quiet, rows.source, *others):
         if test_rows is None:
-            found = compare_cross_fitted(rows, pipelines, folds=folds, groups=ids, seed=seed)
+            found = compare_cross_fitted(
+                rows, pipelines, folds=folds, groups=ids, seed=seed, objective=goal
+            )
         else:
-            found = compare(fit_rows, test_rows, pipelines, in_sample=True)
+            found = compare(fit_rows, test_rows, pipelines, in_sample=True, objective=goal)
     if as_json:
         emit_json("compare", found.as_dict())
         return
@@ -124,3 +144,5 @@ def command(
     click.echo(found.difference_markdown() if markdown else found.difference_table())
     click.echo("\noptimism: figures of the first table on the fitting rows, minus those in it\n")
     click.echo(optimism.markdown() if markdown else optimism.table())
+    click.echo()
+    click.echo(found.advice() if markdown else textwrap.fill(found.advice(), 80, break_on_hyphens=False))

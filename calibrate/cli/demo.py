@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +66,7 @@ def command(
     with progress(quiet, *sources.values()):
         found = compare(fit_rows, test_rows, pipelines)
     rule = output / "rule.safetensors"
-    found.decisions["expected k, hierarchical"].save(rule)
+    found.decisions["expected k"].save(rule)
     _write_tables(output, found)
     if as_json:
         emit_json("demo", {"folder": str(output), "rule": str(rule), **found.as_dict()})
@@ -78,6 +79,8 @@ def command(
     click.echo(found.table())
     click.echo()
     click.echo(found.difference_table())
+    click.echo()
+    click.echo(textwrap.fill(found.advice(), 80, break_on_hyphens=False))
     click.echo(
         f"\nwrote to {output}: {rule.name}, comparison.md, comparison.json, and the logits\n"
         f"next: calibrate inspect {rule}"
@@ -144,5 +147,5 @@ def _write_tables(output: Path, found: Comparison) -> None:
 
     text = json.dumps(found.as_dict(), indent=1, allow_nan=False)
     write_atomically(output / "comparison.json", lambda file: file.write(text.encode()))
-    table = f"{found.markdown()}\n\n{found.difference_markdown()}\n"
+    table = f"{found.markdown()}\n\n{found.difference_markdown()}\n\n{found.advice()}\n"
     write_atomically(output / "comparison.md", lambda file: file.write(table.encode()))

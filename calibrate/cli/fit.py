@@ -35,12 +35,13 @@ _RULES = ", ".join(options.step_names("rules"))
     help=f"May be repeated, fitted in turn. One of: {_CALIBRATORS}. "
     "[default: hierarchical-scaling]",
 )
+@options.objective_option(
+    default=None, help="What the rule is to be good at; picks it  [default: count]"
+)
 @click.option(
     "--rule",
-    default="expected-count-top-k",
-    show_default=True,
     metavar="NAME[:OPTION=VALUE,...]",
-    help=f"One of: {_RULES}.",
+    help=f"Instead of an objective, one of: {_RULES}.",
 )
 @click.option(
     "--metric",
@@ -64,7 +65,8 @@ def command(
     output: Path,
     pos_weight: str | None,
     calibrators: tuple[str, ...],
-    rule: str,
+    objective: str | None,
+    rule: str | None,
     metric: str | None,
     overrides: Path | None,
     folds: int | None,
@@ -80,8 +82,10 @@ def command(
     LABELS: SciPy .npz, .npy, .jsonl of ids or names, .pt. Never fit on the rows that trained the
     network: their logits are too good.
 
-    The default answers "as many predictions as labels". For the highest F1 take
-    --rule per-class-threshold (macro) or --rule shared-threshold (micro).
+    --objective picks the rule. The default, count, answers "as many predictions as labels"; for
+    the highest F1 take macro-f1 (each class weighs alike), micro-f1 (each label) or instance-f1
+    (each row). recall=0.9 or precision=0.9 is guaranteed for each class, on rows that are kept
+    apart for that.
 
     The rule is fitted to all rows. The figures are those of rows that were not fitted on: each row
     is judged by one more fit, to all folds of the rows but its own. That takes as many more fits as
@@ -109,7 +113,7 @@ def command(
     if groups is not None and folds == 0:
         raise click.UsageError("--groups says which rows stay in one fold: there are none")
     refuse_overwrite(output, force)
-    steps, last = _parse(calibrators, rule, metric)
+    steps, last = _parse(calibrators, objective, rule, metric)
     if overrides is not None:
         last = options.overridden(last, overrides)
     from calibrate.evaluation.result import finite_or_none
@@ -202,11 +206,16 @@ def _told_of_weights(steps: list[Any], weights: Any) -> list[Any]:
     return steps if asks else [PosWeightCorrection(weights), *steps]
 
 
-def _parse(calibrators: tuple[str, ...], rule: str, metric: str | None) -> tuple[list[Any], Any]:
+def _parse(
+    calibrators: tuple[str, ...], objective: str | None, rule: str | None, metric: str | None
+) -> tuple[list[Any], Any]:
     """Steps from their names, before anything is read."""
     names = [name for name in calibrators or ("hierarchical-scaling",) if name != "none"]
     steps = [options.make_step("calibrators", name, {}) for name in names]
-    last = options.make_step("rules", rule, {"metric": options.make_metric(metric or "f1")})
-    if metric is not None and not hasattr(last, "metric"):
-        raise click.UsageError(f"--metric goes with a threshold rule; {rule} maximises none")
-    return steps, last
+    if rule is not None and objective is not None:
+        raise click.UsageError("--objective picks a rule: give it or --rule, not both")
+    if rule is not None:
+        return steps, options.make_rule(rule, metric)
+    if metric is not None:
+        raise click.UsageError("--metric goes with --rule and a threshold rule")
+    return steps, options.make_objective(objective or "count").make_rule()

@@ -90,6 +90,50 @@ _WRAPPERS = {"overridden"}
 """Rules around another rule, which have an option of their own."""
 
 
+OBJECTIVES = "macro-f1, micro-f1, instance-f1, count, recall=R, precision=P"
+
+
+def objective_option(*, default: str | None, help: str) -> Callable[[Command], Command]:  # noqa: A002
+    """``--objective``: a goal by its name."""
+    return click.option(
+        "--objective",
+        default=default,
+        show_default=default is not None,
+        metavar="GOAL",
+        help=f"{help}: {OBJECTIVES}.",
+    )
+
+
+def make_objective(text: str) -> Any:
+    """An objective from its name.
+
+    Raises
+    ------
+    click.UsageError
+        If it is not known.
+    """
+    from calibrate import objectives
+
+    try:
+        return objectives.by_name(text)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def make_rule(text: str, metric: str | None = None) -> Any:
+    """A rule from ``name:option=value,...``; a threshold rule maximises `metric`, F1 if None.
+
+    Raises
+    ------
+    click.UsageError
+        If something is not known, or a metric is given to a rule that maximises none.
+    """
+    rule = make_step("rules", text, {"metric": make_metric(metric or "f1")})
+    if metric is not None and not hasattr(rule, "metric"):
+        raise click.UsageError(f"--metric goes with a threshold rule; {text} maximises none")
+    return rule
+
+
 def step_names(room: str) -> list[str]:
     """Names of the methods in ``calibrators`` or ``rules``, as typed: ``platt-scaling``."""
     folder = Path(__file__).parent.parent / room
