@@ -51,7 +51,8 @@ class SoftmaxInclusion(Calibrator):
     Raises
     ------
     ValueError
-        On fit, if no class has a positive.
+        On fit, if no class has a positive, or the outputs of the softmax were given as
+        probabilities: these are taken for those of single labels.
     TypeError
         On fit, if there is only a histogram: the norm of the softmax needs rows.
 
@@ -128,6 +129,11 @@ class SoftmaxInclusion(Calibrator):
     def _fit(self, evidence: Evidence) -> Fitted:
         if self.row_layer not in ("auto", True, False):
             raise ValueError(f"row_layer must be 'auto', True or False, got {self.row_layer!r}")
+        if evidence.from_probabilities:
+            raise ValueError(
+                "the outputs of a softmax must be given as their logarithms, in the place of "
+                "logits, got probabilities, which are taken for those of single labels"
+            )
         require_positives(evidence)
         row_layer = None if self.row_layer == "auto" else bool(self.row_layer)
         return fit_softmax_layers(evidence, row_layer=row_layer)

@@ -313,3 +313,11 @@ def test_a_histogram_has_no_norm():
 def test_other_options_are_refused(wrong):
     with pytest.raises(ValueError, match=f"row_layer must be 'auto', True or False, got {wrong!r}"):
         SoftmaxInclusion(row_layer=wrong).fit(3 * np.eye(4, 3), np.eye(4, 3))
+
+
+def test_outputs_given_as_probabilities_are_refused():
+    shares = np.array([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8]])
+    outputs = cal.as_logits(shares, probabilities=True)
+
+    with pytest.raises(ValueError, match="must be given as their logarithms, in the place of"):
+        cal.SoftmaxInclusion().fit(outputs, np.array([[1, 0, 0], [0, 0, 1]]))
