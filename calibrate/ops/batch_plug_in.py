@@ -135,6 +135,8 @@ class BatchPlugIn(BatchOp):
                 break
             kept = sums[0]
             plug_in = np.maximum(plug_in, self._next(sums, span.total))
+        # probabilities too low to be told from 0: the highest of them
+        plug_in = np.where(span.total > 0, plug_in, span.highest)
         fitted = self.own_weight * self.own.astype(np.float64)
         mixed = fitted + (1.0 - self.own_weight) * (plug_in + self.offset)
         differ = span.lowest < span.highest

@@ -70,7 +70,8 @@ class SCutFbr(DecisionRule):
 
     def _fit(self, evidence: Evidence) -> Fitted:
         check_metric(self.metric)
-        ops.number(self.fbr, "fbr", below=np.nextafter(1.0, 2.0))
+        if not 0 <= self.fbr <= 1:
+            raise ValueError(f"fbr must lie between 0 and 1, got {self.fbr}")
         require_positives(evidence)
         rows = evidence.rows
         fold = np.concatenate(list(rows.each_block(_folds)))

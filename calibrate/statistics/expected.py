@@ -145,7 +145,9 @@ class _Cuts:
         error = np.sqrt(
             (by_tp + by_positives) ** 2 * cut_off + by_positives**2 * (all_of_it - cut_off)
         )
-        threshold = self._place(cut, -by_predicted / by_tp)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            worth = -by_predicted / by_tp
+        threshold = self._place(cut, worth)
         threshold[value == -np.inf] = np.inf
         return ExpectedCuts(threshold, value, realised, error, self.constant)
 
