@@ -99,7 +99,11 @@ def test_provenance_says_what_was_fitted_on_what(tmp_path):
         "PosWeightCorrection",
         "PerClassThreshold",
     ]
-    assert found["pipeline"][1]["options"] == {"metric": "f_beta(2)"}
+    assert found["pipeline"][1]["options"] == {
+        "metric": "f_beta(2)",
+        "shrinkage": None,
+        "batch": False,
+    }
     assert found["pipeline"][0]["options"] == {
         "pos_weight": "array of shape (3,)",
         "label_smoothing": 0.0,
