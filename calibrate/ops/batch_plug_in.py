@@ -145,7 +145,7 @@ class BatchPlugIn(BatchOp):
 
     def _next(self, sums: NDArray[np.int64], total: NDArray[np.int64]) -> Float32:
         """The threshold that goes with the F of a cut; the lowest of all where all p are 0."""
-        square = self.beta**2
+        square = self.beta * self.beta  # of what is very large inf, not an error
         with np.errstate(divide="ignore", invalid="ignore"):
             t = (sums[1] / _UNITS) / (sums[0] + square * (total / _UNITS))
             logit = np.log(t) - np.log1p(-t)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import naive_rules
 import numpy as np
 import pytest
+import safetensors
+import safetensors.numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from calibrate import ops
+from calibrate.decision import Decision, load
 
 LAW = settings(derandomize=True, deadline=None, max_examples=150)
 NONE = np.array(0.0, np.float32)
@@ -146,3 +150,44 @@ def test_no_row_is_decided_by_itself():
 def test_what_makes_no_sense_is_refused(fields, error, message):
     with pytest.raises(error, match=message):
         ops.BatchPlugIn(*fields)
+
+
+def rewritten(path, change):
+    """The rule file with its content, and arrays, changed by somebody."""
+    with safetensors.safe_open(path, framework="np") as file:
+        content = json.loads(file.metadata()["calibrate"])
+        parts = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    change(content["ops"][0]["numbers"], parts)
+    safetensors.numpy.save_file(parts, path, metadata={"calibrate": json.dumps(content)})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda numbers, _: numbers.update(beta=-1.0), "beta must be above 0"),
+        (lambda numbers, _: numbers.update(beta="1"), "beta must be a number"),
+        (lambda numbers, _: numbers.update(beta=[1.0]), "beta must be a number"),
+        (lambda numbers, _: numbers.update(beta=1e999), "beta must be above 0 and finite"),
+        (lambda numbers, _: numbers.pop("beta"), "the parts of step 'batch_plug_in' do not fit"),
+        (lambda numbers, _: numbers.update(offset=True), "offset must be a number, got True"),
+        (lambda numbers, _: numbers.update(offset=1e999), "offset must be above -inf and finite"),
+        (lambda numbers, _: numbers.update(spare=1), "the parts of step 'batch_plug_in' do not"),
+        (lambda _, parts: parts.update({"0.own": np.full(2, np.nan)}), "own must not hold nan"),
+        (lambda _, parts: parts.update({"0.own": np.zeros((1, 2))}), "own must be a number or one"),
+        (lambda _, parts: parts.update({"0.own": np.zeros(3)}), "own and own_weight must be for"),
+        (lambda _, parts: parts.update({"0.own_weight": np.full(2, 2.0)}), "own_weight must lie"),
+        (
+            lambda _, parts: parts.update({"0.own": np.zeros(5), "0.own_weight": np.zeros(5)}),
+            "step 'batch_plug_in' must be for 2 classes, got 5",
+        ),
+    ],
+)
+def test_a_rule_file_that_somebody_has_changed_is_refused(tmp_path, change, message):
+    path = tmp_path / "rule.safetensors"
+    Decision((), ops.BatchPlugIn(1.0, np.zeros(2), np.full(2, 0.5), -0.25), 2).save(path)
+    assert load(path).rule.same_as(ops.BatchPlugIn(1.0, np.zeros(2), np.full(2, 0.5), -0.25))
+
+    rewritten(path, change)
+
+    with pytest.raises(ValueError, match=message):
+        load(path)
