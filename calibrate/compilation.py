@@ -224,6 +224,8 @@ def _choices(method: str, parameter: inspect.Parameter, n_classes: int) -> tuple
     known = {
         "k": (2,),
         "min_positives": (2,),
+        # decided without kernels, and not for every metric
+        "batch": (False,),
         "metric": (metrics.f_beta(1), metrics.recall_at_precision(0.5), _promising_nothing),
         "pos_weight": (2.0, np.full(n_classes, 2.0)),
         # as probabilities they mean something as well

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from calibrate import storage
 from calibrate.data.logits import LogitSource, NanPolicy, as_logits
 from calibrate.data.names import as_class_names, names_hash
 from calibrate.ops import (
+    BatchOp,
     CalibrationOp,
     DecisionOp,
     Float32,
@@ -27,6 +28,8 @@ from calibrate.ops import (
     fold,
     sigmoid,
 )
+
+Result = TypeVar("Result")
 
 _MANY_CELLS = 1 << 22
 """From here on it pays to load the compiled kernels."""
@@ -98,6 +101,58 @@ class Decision:
             logits = step.apply(logits)
         return rule.decide(logits)
 
+    @property
+    def adapts(self) -> bool:
+        """Whether labels depend on the rows that are labelled together."""
+        return isinstance(self.rule, BatchOp)
+
+    def adapted(self, logits: Any, *, nan: NanPolicy = "raise") -> Decision:
+        """The decision for the rows of one batch, which labels each of them by itself.
+
+        Takes a few passes over the rows. Where they come from elsewhere than the batch, it says
+        what it would have said of theirs.
+
+        Parameters
+        ----------
+        logits : array, tensor, path, ...
+            All rows of the batch, at least two, shape (n_rows, n_classes).
+        nan : {"raise", "negative"}
+
+        Returns
+        -------
+        Decision
+            With plain thresholds; its provenance says to how many rows it was adapted.
+
+        Raises
+        ------
+        TypeError
+            If the decision is no such that adapts.
+        ValueError
+            If there are fewer than two rows, or the logits are not finite or of another number of
+            classes.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from calibrate.ops import BatchPlugIn
+        >>> zero = np.array(0.0)
+        >>> decision = Decision((), BatchPlugIn(1.0, zero, zero), 1)
+        >>> decision.adapted(np.array([[2.0], [-2.0], [-3.0]])).rule.threshold.round(2)
+        array([-0.13], dtype=float32)
+        """
+        if not isinstance(self.rule, BatchOp):
+            raise TypeError(
+                f"the rule {self.rule.wire_name!r} decides each row by itself: there is nothing to "
+                "adapt"
+            )
+        source = self.source(logits, nan=nan)
+
+        def each_block(work: Callable[[Float32], Result]) -> Iterator[Result]:
+            return source.each_block(lambda _, block: work(self.calibrate(block)))
+
+        told = {**_plain(self.provenance), "adapted_to_rows": source.shape[0]}
+        return replace(self, rule=self.rule.adapted(each_block), provenance=told)
+
     def source(
         self,
         logits: Any,
@@ -165,11 +220,14 @@ class Decision:
         Raises
         ------
         ValueError
-            If the logits are not finite or of another number of classes.
+            If the logits are not finite or of another number of classes, or they are a single row
+            and the decision depends on the rows that are labelled together.
         """
         from scipy import sparse
 
         source = self.source(logits, nan=nan)
+        if self.adapts:
+            return self.adapted(source).predict(source)
         counts, indices = [np.zeros(1, dtype=np.int64)], [np.empty(0, dtype=np.int32)]
         for _, labels in self.blocks(source):
             counts.append(np.diff(labels.indptr))

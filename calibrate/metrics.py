@@ -32,6 +32,16 @@ def check_metric(metric: object) -> None:
         raise TypeError(f"metric must be a function of (tp, fp, fn, tn){made}, got {metric!r}")
 
 
+def beta_of(metric: object) -> float | None:
+    """The beta of the F-measure that puts all cuts in the order in which `metric` does, or None.
+
+    The Jaccard index J is ``F1 / (2 - F1)``, which rises with F1.
+    """
+    if isinstance(metric, _Jaccard):
+        return 1.0
+    return metric.beta if isinstance(metric, _FBeta) else None
+
+
 def _ratio(top: Counts, bottom: Counts) -> Counts:
     """``top / bottom``, and 0 where both are 0."""
     return np.divide(top, bottom, out=np.zeros(np.shape(bottom)), where=np.asarray(bottom) != 0)

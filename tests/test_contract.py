@@ -62,7 +62,16 @@ OPTIONS = {
         {"metric": cal.metrics.f_beta(1)},
         {"metric": cal.metrics.recall_at_precision(0.5)},
         {"metric": lambda tp, fp, fn, tn: tp - 0.5 * fp},
+        {"metric": cal.metrics.f_beta(1), "shrinkage": "auto"},
+        {"metric": cal.metrics.jaccard, "shrinkage": 0.3, "batch": True},
     ],
+    "PlugInThreshold": [
+        {"metric": cal.metrics.f_beta(1)},
+        {"metric": cal.metrics.mcc},
+        {"metric": lambda tp, fp, fn, tn: tp - 0.5 * fp},
+        {"metric": cal.metrics.f_beta(2), "batch": True},
+    ],
+    "SCutFbr": [{"metric": cal.metrics.f_beta(1)}, {"metric": cal.metrics.mcc, "fbr": 0.0}],
     "SharedThreshold": [
         {"metric": cal.metrics.f_beta(1)},
         {"metric": lambda tp, fp, fn, tn: tp - 0.5 * fp},
@@ -361,7 +370,12 @@ def test_one_row_is_enough(step):
     logits = np.array([[2.0, -1.0, 0.5, 1.0, -3.0, 0.0, 0.25]], dtype=np.float32)
     labels = np.array([[1, 0, 0, 1, 0, 0, 0]])
 
-    predicted = decision_of(step, logits, labels).predict(logits)
+    decision = decision_of(step, logits, labels)
+    if decision.adapts:
+        with pytest.raises(ValueError, match="labelled together: give at least two, got 1"):
+            decision.predict(logits)
+        return
+    predicted = decision.predict(logits)
 
     assert predicted.shape == (1, 7)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from copy import copy
 
 import naive
 import naive_evaluation
@@ -476,3 +477,40 @@ def test_a_wrong_beta_is_refused_before_anything_is_fitted(monkeypatch):
 
     with pytest.raises(ValueError, match="beta"):
         cal.cross_fit(cal.Pipeline([], cal.TopK(1)), *example(), beta=-1.0)
+
+
+# rules that adapt to the rows labelled together
+
+
+def test_the_rows_of_a_fold_are_the_batch_of_the_fit_without_them(monkeypatch):
+    logits, labels = example(n_rows=90)
+    monkeypatch.setattr("calibrate.data.logits.BLOCK_CELLS", 50)
+    pipeline = cal.Pipeline(
+        [cal.PlattScaling()], cal.PerClassThreshold(f_beta(1), shrinkage=0.2, batch=True)
+    )
+    fold, _ = deal_rows(90, 3)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FitWarning)
+        found = cal.cross_fit(pipeline, logits, labels, folds=3)
+
+    rows = labelled_logits(logits, labels)
+    everything, n_predicted = Evidence(rows), 0
+    for number in range(3):
+        part, rest = np.flatnonzero(fold == number), np.flatnonzero(fold != number)
+        grid = everything.histogram.grid
+        evidence = Evidence(rows.take(rest), ScoreHistogram.of(rows.take(rest), grid))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FitWarning)
+            n_predicted += copy(pipeline).fit_evidence(evidence).predict(logits[part]).nnz
+    assert found.out_of_sample.summary["n_predicted"] == n_predicted
+    assert found.in_sample.summary["n_predicted"] == found.decision.predict(logits).nnz
+    assert found.decision.adapts
+
+
+def test_folds_of_one_row_are_no_batch():
+    logits, labels = example(n_rows=8)
+    pipeline = cal.Pipeline([], cal.PlugInThreshold(f_beta(1), batch=True))
+
+    with pytest.raises(FoldError, match="needs two rows in each fold, got 1"):
+        cal.cross_fit(pipeline, logits, labels, folds=5)

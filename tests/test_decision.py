@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 
+import naive_rules
 import numpy as np
 import pytest
 
 import calibrate as cal
-from calibrate.ops import Affine, Threshold, TopK
+from calibrate.ops import Affine, BatchPlugIn, Threshold, TopK
 
 
 def a_decision(**options) -> cal.Decision:
@@ -98,7 +99,11 @@ def test_provenance_says_what_was_fitted_on_what(tmp_path):
         "PosWeightCorrection",
         "PerClassThreshold",
     ]
-    assert found["pipeline"][1]["options"] == {"metric": "f_beta(2)"}
+    assert found["pipeline"][1]["options"] == {
+        "metric": "f_beta(2)",
+        "shrinkage": None,
+        "batch": False,
+    }
     assert found["pipeline"][0]["options"] == {
         "pos_weight": "array of shape (3,)",
         "label_smoothing": 0.0,
@@ -132,3 +137,65 @@ def test_a_rule_fitted_on_probabilities_takes_probabilities(tmp_path):
     assert (cal.load(tmp_path / "rule").predict(p) != expected).nnz == 0
     with pytest.raises(ValueError, match=r"probabilities must lie in \[0, 1\]"):
         cal.load(tmp_path / "rule").predict(logits)
+
+
+# a decision that adapts to the rows labelled together
+
+
+def a_batch_decision() -> cal.Decision:
+    step = Affine(np.array([1.0, 2.0], np.float32), np.array([0.0, -1.0], np.float32))
+    none = np.array(0.0, np.float32)
+    return cal.Decision((step,), BatchPlugIn(1.0, none, none), 2, provenance={"n_rows": 5})
+
+
+def test_adapted_it_holds_plain_thresholds_and_says_to_how_many_rows():
+    decision = a_batch_decision()
+    logits = np.random.default_rng(0).normal(-2, 2, size=(50, 2)).astype(np.float32)
+
+    adapted = decision.adapted(logits)
+
+    assert decision.adapts
+    assert not adapted.adapts
+    assert isinstance(adapted.rule, Threshold)
+    assert dict(adapted.provenance) == {"n_rows": 5, "adapted_to_rows": 50}
+    assert (adapted.predict(logits) != decision.predict(logits)).nnz == 0
+    calibrated = decision.calibrate(logits)
+    for c in range(2):
+        assert adapted.rule.threshold[c] == pytest.approx(naive_rules.adapted(calibrated[:, c], 1))
+
+
+def test_adapted_it_decides_a_single_row_as_in_its_batch():
+    logits = np.random.default_rng(0).normal(-2, 2, size=(50, 2)).astype(np.float32)
+    adapted = a_batch_decision().adapted(logits)
+
+    alone = [adapted.predict(row[None]).toarray()[0].tolist() for row in logits]
+
+    assert alone == adapted.predict(logits).toarray().tolist()
+
+
+def test_a_block_of_rows_is_not_decided_by_itself(monkeypatch):
+    decision = a_batch_decision()
+    source = decision.source(np.zeros((4, 2), np.float32))
+
+    for many in (1 << 22, 1):
+        monkeypatch.setattr("calibrate.decision._MANY_CELLS", many)
+        with pytest.raises(ValueError, match="must be adapted to all of them first"):
+            list(decision.blocks(source))
+
+
+def test_a_decision_of_each_row_by_itself_has_nothing_to_adapt():
+    with pytest.raises(TypeError, match=r"^the rule 'threshold' decides each row by itself"):
+        a_decision().adapted(LOGITS)
+
+
+def test_evaluation_takes_the_rows_judged_for_the_batch():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(-1, 2, size=(200, 2)).astype(np.float32)
+    labels = rng.random((200, 2)) < 0.3
+    decision = a_batch_decision()
+
+    one = cal.evaluate(decision, logits, labels)
+    other = cal.evaluate(decision.adapted(logits), logits, labels)
+
+    assert one.summary == other.summary
+    assert one.summary["n_predicted"] == decision.predict(logits).nnz

@@ -27,6 +27,11 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="Labels: .npz (SciPy CSR), .jsonl (a line of names or ids per row) or .npy (dense bool).",
 )
+@click.option(
+    "--adapt",
+    is_flag=True,
+    help="Of a rule that decides by the rows labelled together: take LOGITS for them.",
+)
 @options.logits_options
 @options.force_option
 @options.output_options
@@ -34,6 +39,7 @@ def command(
     rule: str,
     logits: str,
     output: Path,
+    adapt: bool,
     logits_key: str | None,
     nan: Any,
     probabilities: bool,
@@ -42,6 +48,10 @@ def command(
     quiet: bool,
 ) -> None:
     """Decide the labels of LOGITS by the rule file RULE.
+
+    A rule fitted with batch=true finds its thresholds anew on the rows that are labelled together:
+    --adapt says that all rows of LOGITS are these. The same row may then get other labels in other
+    company.
 
     Class names, where the rule has them, are the labels of .jsonl lines, and the array
     `class_names` of an .npz file.
@@ -56,6 +66,7 @@ def command(
     from calibrate.storage import write_atomically
 
     decision = load(rule)
+    _check_adapt(rule, decision, adapt)
     source = decision.source(logits, nan=nan, key=logits_key, probabilities=probabilities)
     n_labels = 0
 
@@ -64,12 +75,27 @@ def command(
         n_labels = writer(file, decision, source)
 
     with progress(quiet, source):
+        if adapt:
+            decision = decision.adapted(source)
         write_atomically(output, write)
     n_rows = source.shape[0]
     if as_json:
         emit_json("apply", {"output": str(output), "n_rows": n_rows, "n_labels": n_labels})
         return
     note(quiet, f"wrote {output}: {n_labels:,} labels for {n_rows:,} rows")
+
+
+def _check_adapt(rule: str, decision: Decision, adapt: bool) -> None:
+    """Refuse a rule that would adapt without being told to, or cannot."""
+    if decision.adapts and not adapt:
+        raise click.UsageError(
+            f"{rule} adapts to the rows that are labelled together: say --adapt if all rows of "
+            "LOGITS are to be"
+        )
+    if adapt and not decision.adapts:
+        raise click.UsageError(
+            f"{rule} decides each row by itself ({decision.rule.wire_name}): leave out --adapt"
+        )
 
 
 def _write_csr(file: BinaryIO, decision: Decision, source: LogitSource) -> int:

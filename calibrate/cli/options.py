@@ -212,6 +212,10 @@ def make_step(room: str, text: str, defaults: dict[str, Any]) -> Any:
     return step(**values)
 
 
+_LEARNED = ("row_layer", "shrinkage")
+"""Options that may be left to the data, by ``auto``."""
+
+
 def _value(key: str, text: str) -> Any:
     """A Python value from the command line: a number, true, false, none, a metric or a file."""
     words = {"true": True, "false": False, "none": None}
@@ -219,6 +223,8 @@ def _value(key: str, text: str) -> Any:
         return words[text.lower()]
     if key.strip() == "metric":
         return make_metric(text)
+    if text == "auto" and key.strip().replace("-", "_") in _LEARNED:
+        return text
     if key.strip() == "target":
         return text  # logits, in any form that a command reads
     for number in (int, float):

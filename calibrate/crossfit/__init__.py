@@ -85,8 +85,8 @@ def cross_fit(
     Raises
     ------
     FoldError
-        A ValueError: if there are fewer rows (or groups) than folds, or all positives lie in one
-        fold.
+        A ValueError: if there are fewer rows (or groups) than folds, all positives lie in one
+        fold, or a fold has a single row and the rule adapts to the rows labelled together.
     TypeError, ValueError
         If the input is not what it must be; the message says where.
 
@@ -96,9 +96,10 @@ def cross_fit(
     own rows; beside the histogram of all rows (24 bytes per class and bin: 97 MB for 7,900 classes)
     there are never more than one of a fold and one of the rest, or 128 MiB of them where they are
     small. Everything else is fitted `folds` times on rows that are read anew. Judging takes two
-    passes, and the intervals one more each. These take the fits as given: they hold where a
-    fit without another row would hardly be another. No result depends on the number of threads or
-    the size of the blocks.
+    passes, and the intervals one more each; a decision that adapts to the rows that are labelled
+    together takes those of a fold for them, in a few passes more. These take the fits as given:
+    they hold where a fit without another row would hardly be another. No result depends on the
+    number of threads or the size of the blocks.
 
     References
     ----------
@@ -168,6 +169,7 @@ def cross_fit_many(
         for rest in _rest_of_each_fold(whole, rows, fold):
             for name, pipeline in pipelines.items():
                 held_out[name].append(copy(pipeline).fit_evidence(rest).decision_)
+    held_out = {name: _adapted(made, rows, fold) for name, made in held_out.items()}
     # histograms are let go as soon as nothing more is fitted from them
     del rest
     shipped = {
@@ -222,6 +224,30 @@ def _rest_of_each_fold(
     for number in range(n_folds):
         chosen = np.flatnonzero(fold != number)
         yield Evidence(rows.take(chosen), partial(without, number))
+
+
+def _adapted(
+    decisions: list[Decision], rows: LabelledLogits, fold: NDArray[np.int64]
+) -> list[Decision]:
+    """The decisions of the folds, those that adapt to a batch with the rows of theirs for it.
+
+    Raises
+    ------
+    FoldError
+        If one that adapts has a fold of a single row.
+    """
+    fewest = int(np.bincount(fold).min())
+    if fewest < 2 and any(decision.adapts for decision in decisions):
+        raise FoldError(
+            "a rule that adapts to the rows labelled together needs two rows in each fold, got "
+            f"{fewest}"
+        )
+    return [
+        decision.adapted(rows.source.take(np.flatnonzero(fold == number)))
+        if decision.adapts
+        else decision
+        for number, decision in enumerate(decisions)
+    ]
 
 
 def _judged(

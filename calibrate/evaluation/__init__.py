@@ -118,6 +118,8 @@ def evaluate(
 
     Notes
     -----
+    A decision that adapts to the rows that are labelled together takes those judged for them.
+
     Counts, losses and calibration errors come from one pass over the rows, the interval of macro-F
     from another; average precision takes four more. The results do not depend on the number of
     threads or the size of the blocks.
@@ -206,6 +208,8 @@ def evaluate_rows(
     n_classes = rows.shape[1]
     if frequency is not None:
         frequency = frequency_counts(frequency, n_classes)
+    if decision.adapts:
+        decision = decision.adapted(rows.source)
     judged = (
         (replace(block, scores=decision.calibrate(block.scores)), decision.decide(block.scores))
         for block in rows.blocks()

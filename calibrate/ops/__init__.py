@@ -2,8 +2,9 @@
 
 A *calibration op* turns logits into logits: an *elementwise* one each cell by itself, never falling
 within a class; a *row* one with a number that the whole row decides. A *decision op* turns logits
-into labels. Every target (numpy, the rule file, later torch and ONNX) knows these ops and nothing
-else, so that methods and targets multiply without meeting.
+into labels; a *batch* one must first be adapted to the rows that are labelled together. Every
+target (numpy, the rule file, later torch and ONNX) knows these ops and nothing else, so that
+methods and targets multiply without meeting.
 
 All arrays of logits here are float32, shape (n_rows, n_classes); ``-inf`` marks a cell that has no
 score and is never predicted. Arguments are trusted: ``calibrate.data`` has checked them.
@@ -25,6 +26,7 @@ from calibrate.ops.base import (
     flat,
     number,
 )
+from calibrate.ops.batch_plug_in import BatchOp, BatchPlugIn, EachBlock
 from calibrate.ops.beta import Beta
 from calibrate.ops.decisions import (
     BoundedThreshold,
@@ -45,11 +47,14 @@ __all__ = [
     "OPS",
     "Affine",
     "AsymmetricLoss",
+    "BatchOp",
+    "BatchPlugIn",
     "Beta",
     "BoundedThreshold",
     "CalibrationOp",
     "Chain",
     "DecisionOp",
+    "EachBlock",
     "ElementwiseOp",
     "ExpectedCountTopK",
     "Float32",
@@ -89,6 +94,7 @@ OPS: dict[str, type[Op]] = {
         BoundedThreshold,
         TopK,
         ExpectedCountTopK,
+        BatchPlugIn,
     )
 }
 """The closed set: a rule file that names anything else is refused."""

@@ -9,22 +9,28 @@ from calibrate.statistics.curves import (
     threshold_curves,
 )
 from calibrate.statistics.evidence import Evidence
+from calibrate.statistics.expected import ExpectedCuts, best_expected_cuts
 from calibrate.statistics.histogram import Grid, ScoreHistogram
 from calibrate.statistics.pooled import best_pooled_cut, midway, pooled_curves
+from calibrate.statistics.shrunk import ShrunkThresholds, shrunk_thresholds
 from calibrate.statistics.sweep import best_cuts
 from calibrate.statistics.ties import TiedScores, pooled_ties
 
 __all__ = [
     "Evidence",
+    "ExpectedCuts",
     "Grid",
     "ScoreHistogram",
+    "ShrunkThresholds",
     "ThresholdCurves",
     "TiedScores",
     "best_cuts",
+    "best_expected_cuts",
     "best_pooled_cut",
     "curves_of_lines",
     "midway",
     "pooled_curves",
     "pooled_ties",
+    "shrunk_thresholds",
     "threshold_curves",
 ]

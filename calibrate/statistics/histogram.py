@@ -270,3 +270,12 @@ class ScoreHistogram:
 
         threads.over_ranges(fill, len(scores))
         return scores
+
+    @property
+    def range(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Lowest and highest mean of a bin that holds scores, (n_classes,); 0 without scores."""
+        filled = self.counts > 0
+        some = filled.any(axis=1)
+        low = np.where(filled, self.scores, np.inf).min(axis=1)
+        high = np.where(filled, self.scores, -np.inf).max(axis=1)
+        return np.where(some, low, 0.0), np.where(some, high, 0.0)

@@ -37,7 +37,8 @@ from calibrate.evaluation.counts import mean
 
 RANKED = ("raw, 0.5", "z - log w, 0.5", "default, one threshold", "oracle, plug-in")
 NO_RIVALS = (DEFAULT, "default without row layer, plug-in", "default, one threshold",
-             "default, expected count", "swept, on fitting rows", "oracle, plug-in")  # fmt: skip
+             "default, expected count", "default, plug-in of the batch", "default, shrunk",
+             "swept, on fitting rows", "oracle, plug-in")  # fmt: skip
 """Not to be compared with the default: itself, and what nobody can have."""
 
 

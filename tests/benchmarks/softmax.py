@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 from scipy import sparse
-from scipy.special import expit, log_softmax, logit
+from scipy.special import expit, log_softmax
 
 import calibrate as cal
 from calibrate.data import as_logits
@@ -58,21 +58,6 @@ def best_threshold(scores: np.ndarray, labels: np.ndarray, figure: Figure) -> fl
     """The best of 200 thresholds for all classes, even among the scores of positives."""
     tried = np.quantile(scores[labels], (np.arange(CUTS) + 0.5) / CUTS)
     return float(tried[np.argmax([figure(scores >= cut, labels) for cut in tried])])
-
-
-def plug_in_thresholds(p: np.ndarray) -> np.ndarray:
-    """For each class the threshold of highest expected F1, from probabilities alone, in logits.
-
-    The best threshold is half of the F1 it reaches: from 0 on, half of what the last one reaches
-    rises to it. No label is looked at, so that it cannot follow the luck of a rare class.
-    """
-    total, half = p.sum(axis=0), np.zeros(p.shape[1])
-    while True:
-        above = p > half
-        better = (p * above).sum(axis=0) / np.maximum(above.sum(axis=0) + total, 1e-300)
-        if (better <= half).all():
-            return np.asarray(logit(half))
-        half = np.maximum(better, half)
 
 
 def best_sets(p: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -122,9 +107,8 @@ def of_set(folder: Path) -> dict[str, list[float]]:
     sweep = by(cal.PerClassThreshold(f1), s, s_test)
     shared = by(cal.SharedThreshold(f1), ours, ours_test)
     counted = by(cal.ExpectedCountTopK(min_k=int(y.any(axis=1).all())), ours, ours_test)
-    p, p_test = (expit(z.astype(np.float64)) for z in (ours, ours_test))
-    plug_in = by(cal.FixedThreshold(plug_in_thresholds(p)), ours, ours_test)
-    sets = best_sets(p_test, y)
+    plug_in = by(cal.PlugInThreshold(f1), ours, ours_test)
+    sets = best_sets(expit(ours_test.astype(np.float64)), y)
     return {
         "micro-F1": [
             tuned(micro, s, s_test),

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import simulation
-from suite.decided import plug_in_thresholds
 from suite.reference import REFERENCE
 from suite.settings import SETTINGS, simulate
 
@@ -67,16 +66,6 @@ def test_labels_come_as_often_as_their_probability_and_the_prevalence_say(name: 
     assert y.sum() == pytest.approx(p.sum(), rel=0.02)
     sure = p > np.quantile(p, 0.98)
     assert y[sure].mean() == pytest.approx(p[sure].mean(), rel=0.05)
-
-
-def test_the_plug_in_cut_is_the_fixed_point():
-    p = np.random.default_rng(0).beta(1, 20, (500, 7))
-
-    cut = plug_in_thresholds(p)
-
-    taken = p > cut
-    f = 2 * (p * taken).sum(axis=0) / (taken.sum(axis=0) + p.sum(axis=0))
-    np.testing.assert_allclose(cut, f / 2, rtol=1e-12)
 
 
 @pytest.mark.filterwarnings("ignore::calibrate.base.FitWarning")

@@ -764,3 +764,61 @@ def test_a_rule_remembers_that_it_was_fitted_on_probabilities(files):
     run("apply", rule, files / "p.npy", "-o", files / "flag.npy", "--probabilities")
 
     assert np.array_equal(np.load(files / "plain.npy"), np.load(files / "flag.npy"))
+
+
+# a rule that adapts to the rows labelled together
+
+BATCH_RULES = ["plug-in-threshold:batch=true", "per-class-threshold:shrinkage=auto,batch=true"]
+
+
+@pytest.mark.parametrize("rule", BATCH_RULES)
+@pytest.mark.parametrize("suffix", [".npz", ".npy", ".jsonl"])
+def test_a_rule_that_adapts_is_applied_when_told_so(files, rule, suffix):
+    path, output = fitted(files, "--folds", 0, "--rule", rule), files / f"out{suffix}"
+
+    result = run("apply", path, files / "logits.npy", "-o", output, "--adapt", "--json")
+
+    assert result.exit_code == 0, result.stderr
+    expected = cal.load(path).predict(files / "logits.npy")
+    assert json.loads(result.stdout)["n_labels"] == expected.nnz
+    if suffix == ".npz":
+        assert (sparse.load_npz(output) != expected).nnz == 0
+
+
+def test_a_rule_that_adapts_is_not_applied_unless_told_so(files):
+    path, output = fitted(files, "--folds", 0, "--rule", BATCH_RULES[0]), files / "out.npz"
+
+    result = run("apply", path, files / "logits.npy", "-o", output)
+
+    assert result.exit_code == 2
+    assert "adapts to the rows that are labelled together: say --adapt if all rows" in result.stderr
+    assert not output.exists()
+
+
+def test_a_rule_that_does_not_adapt_refuses_to(files):
+    path, output = fitted(files), files / "out.npz"
+
+    result = run("apply", path, files / "logits.npy", "-o", output, "--adapt")
+
+    assert result.exit_code == 2
+    assert "decides each row by itself (expected_count_top_k): leave out --adapt" in result.stderr
+    assert not output.exists()
+
+
+def test_a_rule_does_not_adapt_to_a_single_row(files):
+    path, output = fitted(files, "--folds", 0, "--rule", BATCH_RULES[0]), files / "out.npz"
+    np.save(files / "one.npy", np.load(files / "logits.npy")[:1])
+
+    result = run("apply", path, files / "one.npy", "-o", output, "--adapt")
+
+    assert result.exit_code == 2
+    assert "labelled together: give at least two, got 1" in result.stderr
+    assert not output.exists()
+
+
+def test_the_amount_of_shrinkage_is_shown_by_inspect(files):
+    path = fitted(files, "--folds", 0, "--rule", "per-class-threshold:shrinkage=auto")
+
+    result = run("inspect", path)
+
+    assert "share of the swept threshold by positives" in " ".join(result.stdout.split())

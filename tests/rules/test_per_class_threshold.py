@@ -1,13 +1,14 @@
 import math
 
 import naive
+import naive_rules
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import precision_recall_curve
 
-from calibrate import FitWarning, PerClassThreshold, ScoreHistogram, metrics
+from calibrate import FitWarning, PerClassThreshold, PlugInThreshold, ScoreHistogram, metrics
 from calibrate.data import dataset, labelled_logits, logits
 from calibrate.statistics import Grid, curves, every_cut
 
@@ -303,3 +304,157 @@ def test_without_any_positive_there_is_nothing_to_fit():
 
     with pytest.raises(ValueError, match=message):
         PerClassThreshold(metrics.f_beta(1)).fit(np.ones((3, 2)), np.zeros((3, 2)))
+
+
+# drawn to the plug-in thresholds
+
+
+def network(n_rows=1500, n_classes=60, seed=0, bent=0.0):
+    """Logits that are right but for `bent`, the deviation of a shift of each class, and labels."""
+    rng = np.random.default_rng(seed)
+    base = np.linspace(-6.5, -1, n_classes)
+    logits = base + rng.normal(0, 1.6, size=(n_rows, n_classes))
+    labels = rng.random(logits.shape) < 1 / (1 + np.exp(-logits))
+    shifts = np.random.default_rng(99).normal(0, bent, n_classes)
+    return (logits + shifts).astype(np.float32), labels
+
+
+def macro_f1(rule, logits, labels):
+    predicted = rule.predict(logits).toarray()
+    return np.mean(
+        [f1_of(predicted, labels, c) for c in range(labels.shape[1]) if labels[:, c].any()]
+    )
+
+
+@quiet
+def test_where_the_probabilities_are_right_shrunk_thresholds_are_the_plug_in_ones():
+    scores, labels = network()
+
+    rule = PerClassThreshold(metrics.f_beta(1), shrinkage="auto").fit(scores, labels)
+
+    assert rule.report_.shrunk.variance < 0.02
+    plug_in = PlugInThreshold(metrics.f_beta(1)).fit(scores, labels).op_.threshold
+    assert np.median(np.abs(rule.op_.threshold - plug_in)) < 0.1
+
+
+@quiet
+def test_on_new_rows_shrunk_thresholds_are_better_than_both_where_the_probabilities_are_wrong():
+    fitting, new = network(bent=0.7), network(n_rows=20_000, seed=1, bent=0.7)
+    f1 = metrics.f_beta(1)
+    rules = PerClassThreshold(f1), PlugInThreshold(f1), PerClassThreshold(f1, shrinkage="auto")
+
+    swept, plug_in, shrunk = (macro_f1(rule.fit(*fitting), *new) for rule in rules)
+
+    assert shrunk > max(swept, plug_in) + 0.003
+    assert rules[2].report_.shrunk.variance == pytest.approx(0.49, rel=0.6)
+
+
+@quiet
+def test_shrunk_thresholds_are_those_of_the_slow_way():
+    scores, labels = network(n_rows=400, n_classes=20, bent=0.5)
+    scores = np.round(scores * 4) / 4
+    histogram = ScoreHistogram.of(
+        labelled_logits(scores, labels), Grid(np.full(20, -64.0), np.full(20, 64.0), 512)
+    )
+
+    fitted = PerClassThreshold(metrics.f_beta(1), shrinkage="auto").fit_from(histogram)
+
+    swept, plug_in = [], []
+    for c in range(20):
+        cut = naive.best_cut(scores[:, c], labels[:, c], metrics.f_beta(1))[1]
+        swept.append(float(np.clip(cut, scores[:, c].min(), scores[:, c].max())))
+        plug_in.append(naive_rules.plug_in(scores[:, c], 1.0))
+    expected = naive_rules.shrunk(swept, plug_in, labels.sum(axis=0).tolist())
+    assert fitted.op_.threshold == pytest.approx(np.array(expected[0]), abs=1e-4)
+    assert fitted.report_.shrunk.variance == pytest.approx(expected[1], rel=1e-3)
+
+
+@quiet
+def test_a_share_of_nothing_is_the_plug_in_and_one_of_all_the_sweep():
+    scores, labels = network(n_classes=12)
+    f1 = metrics.f_beta(1)
+
+    none, all_of_it = (PerClassThreshold(f1, shrinkage=v).fit(scores, labels) for v in (0, 1e9))
+
+    plug_in = PlugInThreshold(f1).fit(scores, labels).op_.threshold
+    assert none.op_.threshold == pytest.approx(plug_in + none.report_.shrunk.offset, abs=1e-6)
+    assert all_of_it.op_.threshold == pytest.approx(
+        PerClassThreshold(f1).fit(scores, labels).op_.threshold, abs=1e-5
+    )
+
+
+def test_what_was_learned_is_reported():
+    scores, labels = network(bent=0.7)
+    labels[:, 0] = False
+
+    with pytest.warns(FitWarning, match="1 of 60 classes have no positives: they take the plug-in"):
+        rule = PerClassThreshold(metrics.f_beta(1), shrinkage="auto").fit(scores, labels)
+
+    shrunk, told = rule.report_.shrunk, rule.report_.as_dict()
+    assert np.isfinite(rule.op_.threshold[0])
+    assert told["learned"] is True
+    assert told["variance"] == shrunk.variance
+    assert list(told["mean_weight_from_positives"]) == ["5", "20", "100", "500"]
+    weights = list(rule.report_.weights.values())
+    assert weights == sorted(weights)
+    n = labels.sum(axis=0)
+    assert weights[0] == pytest.approx(shrunk.weight[(n >= 5) & (n < 20)].mean())
+    said = rule.report_.sentences()
+    assert said[0] == (
+        f"thresholds of the classes differ from the plug-in ones by {shrunk.variance**0.5:.2f} "
+        "(found) beside the luck of their positives"
+    )
+    assert said[1].startswith(f"swept thresholds lie {shrunk.gap:+.3f} from plug-in ones")
+    assert said[2].startswith(f"share of the swept threshold by positives: from 5 {weights[0]:.2f}")
+
+
+@quiet
+def test_a_shrunk_rule_adapts_to_the_batch_with_its_own_share():
+    scores, labels = network(bent=0.7)
+    new = network(n_rows=300, seed=4, bent=0.7)[0]
+    f1 = metrics.f_beta(1)
+
+    plain = PerClassThreshold(f1, shrinkage="auto").fit(scores, labels).report_.shrunk
+    rule = PerClassThreshold(f1, shrinkage="auto", batch=True).fit(scores, labels)
+    predicted = rule.predict(new).toarray()
+
+    assert rule.op_.own_weight == pytest.approx(plain.weight, abs=1e-7)
+    for c in range(0, 60, 7):
+        threshold = naive_rules.adapted(
+            new[:, c], 1.0, float(rule.op_.own[c]), float(rule.op_.own_weight[c]), plain.offset
+        )
+        assert predicted[:, c].tolist() == (new[:, c] >= np.float32(threshold)).tolist()
+
+
+@quiet
+def test_equal_scores_are_never_predicted_with_shrinkage():
+    scores, labels = network(n_classes=3)
+    scores[:, 1] = 0.0
+
+    rule = PerClassThreshold(metrics.f_beta(1), shrinkage=0.1).fit(scores, labels)
+
+    assert np.isinf(rule.op_.threshold).tolist() == [False, True, False]
+    assert [(f.code, f.classes) for f in rule.findings_] == [("uninformative", (1,))]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"shrinkage": "much"}, r"^shrinkage must be None, 'auto' or a finite number .* 'much'$"),
+        ({"shrinkage": -0.1}, r"^shrinkage must be None, 'auto' or a finite .* got -0\.1$"),
+        ({"shrinkage": math.inf}, r"^shrinkage must be None, 'auto' or a finite .* got inf$"),
+        ({"shrinkage": math.nan}, r"^shrinkage must be None, 'auto' or a finite .* got nan$"),
+        ({"shrinkage": True}, r"^shrinkage must be None, 'auto' or a finite .* got True$"),
+        ({"batch": True}, r"^batch=True needs shrinkage: a swept threshold knows no batch$"),
+        ({"shrinkage": "auto", "metric": metrics.mcc}, r"^shrinkage goes with f_beta and jaccard, "
+         r"got the metric mcc$"),
+        ({"shrinkage": "auto", "metric": metrics.recall_at_precision(0.9)}, r"^shrinkage goes with "
+         r"f_beta .* recall_at_precision\(0\.9\): between two thresholds a bound is kept by nei"),
+    ],
+)  # fmt: skip
+def test_what_does_not_go_together_is_refused(options, message):
+    scores, labels = simulated(n_rows=20)
+    options = {"metric": metrics.f_beta(1), **options}
+
+    with pytest.raises(ValueError, match=message):
+        PerClassThreshold(**options).fit(scores, labels)

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 from scipy.special import logit
 
 import calibrate as cal
 from calibrate.data import labelled_logits
 from calibrate.decision import Decision
 from calibrate.hierarchy.pooled import log_weights, pooled_map
-from calibrate.ops import CalibrationOp, Threshold
+from calibrate.ops import CalibrationOp
 from calibrate.statistics import ScoreHistogram
 
 F1 = cal.metrics.f_beta(1)
@@ -37,25 +38,9 @@ class Rows:
     pos_weight: NDArray[np.float64]
 
 
-def plug_in_thresholds(p: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """For each class the cut of highest F1 if every p is right, as a probability, (n_classes,).
-
-    F of the k highest p is ``2 sum of them / (k + sum of all)``; where it is highest, it is twice
-    the cut: the fixed point of ``t <- F(t) / 2``. To be replaced by the library's own plug-in rule.
-    """
-    falling = -np.sort(-p.astype(np.float64), axis=0)
-    k = np.arange(1, len(p) + 1)[:, None]
-    f = 2 * np.cumsum(falling, axis=0) / (k + falling.sum(axis=0))
-    return np.asarray(f.max(axis=0) / 2)
-
-
 def plug_in(steps: Sequence[CalibrationOp], rows: Rows) -> Decision:
     """The plug-in cuts after some steps."""
-    n_classes = rows.logits.shape[1]
-    thresholds = plug_in_thresholds(
-        Decision(tuple(steps), Threshold(np.array(0.0)), n_classes).predict_proba(rows.logits)
-    )
-    return Decision(tuple(steps), Threshold(logit(thresholds).astype(np.float32)), n_classes)
+    return _after(tuple(steps), cal.PlugInThreshold(F1), rows)
 
 
 def decisions(rows: Rows) -> dict[str, Decision]:
@@ -80,6 +65,9 @@ def decisions(rows: Rows) -> dict[str, Decision]:
         "isotonic of every class, plug-in": plug_in(unguarded, rows),
         "default without row layer, plug-in": plug_in(without, rows),
         DEFAULT: plug_in(default, rows),
+        "default, plug-in of the batch": _after(default, cal.PlugInThreshold(F1, batch=True), rows),
+        "default, swept": _after(default, cal.PerClassThreshold(F1), rows),
+        "default, shrunk": _after(default, cal.PerClassThreshold(F1, shrinkage="auto"), rows),
         "default, one threshold": _after(default, cal.SharedThreshold(F1), rows),
         "default, expected count": _after(default, cal.ExpectedCountTopK(), rows),
     }
@@ -87,8 +75,9 @@ def decisions(rows: Rows) -> dict[str, Decision]:
 
 def oracle(p: NDArray[np.float64]) -> Decision:
     """The plug-in cuts of the true probabilities, for their logits."""
-    thresholds = logit(plug_in_thresholds(p)).astype(np.float32)
-    return Decision((), Threshold(thresholds), p.shape[1])
+    nothing = sparse.csr_array(p.shape, dtype=np.bool_)
+    rule = cal.PlugInThreshold(F1).fit(logit(p).astype(np.float32), nothing)
+    return Decision((), rule.op_, p.shape[1])
 
 
 def _steps(calibrator: Any, rows: Rows) -> tuple[CalibrationOp, ...]:
