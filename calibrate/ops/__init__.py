@@ -25,14 +25,17 @@ from calibrate.ops.base import (
     flat,
     number,
 )
+from calibrate.ops.best_sets import BestSetOp, ExpectedFBeta, ExpectedJaccard
 from calibrate.ops.beta import Beta
 from calibrate.ops.decisions import (
+    AtLeastK,
     ExpectedCountTopK,
     HighestOp,
     Threshold,
     TopK,
     check_count_bounds,
 )
+from calibrate.ops.expected_sets import log_odds_of_none
 from calibrate.ops.folding import fold, from_ordinal, ordinal
 from calibrate.ops.losses import AsymmetricLoss, Focal, LabelSmoothing
 from calibrate.ops.piecewise_linear import PiecewiseLinear
@@ -44,12 +47,16 @@ __all__ = [
     "OPS",
     "Affine",
     "AsymmetricLoss",
+    "AtLeastK",
+    "BestSetOp",
     "Beta",
     "CalibrationOp",
     "Chain",
     "DecisionOp",
     "ElementwiseOp",
     "ExpectedCountTopK",
+    "ExpectedFBeta",
+    "ExpectedJaccard",
     "Float32",
     "Focal",
     "HighestOp",
@@ -67,6 +74,7 @@ __all__ = [
     "fold",
     "from_ordinal",
     "labels_from_mask",
+    "log_odds_of_none",
     "number",
     "ordinal",
     "sigmoid",
@@ -86,6 +94,9 @@ OPS: dict[str, type[Op]] = {
         Threshold,
         TopK,
         ExpectedCountTopK,
+        AtLeastK,
+        ExpectedFBeta,
+        ExpectedJaccard,
     )
 }
 """The closed set: a rule file that names anything else is refused."""

@@ -99,6 +99,38 @@ class ExpectedCountTopK(HighestOp):
         return np.clip(k, min(self.min_k, most), most).astype(np.int64)
 
 
+@dataclass(frozen=True, eq=False)
+class AtLeastK(HighestOp):
+    """Predict where ``logit >= threshold``, and of each row at least its ``min_k`` highest.
+
+    Parameters
+    ----------
+    threshold : float32, ()
+        ``inf``: the ``min_k`` highest alone.
+    min_k : int
+    """
+
+    wire_name: ClassVar[str] = "at_least_k"
+    threshold: NDArray[np.float32]
+    min_k: int
+
+    def __post_init__(self) -> None:
+        check_count_bounds(self.min_k, None)
+        object.__setattr__(self, "min_k", int(self.min_k))
+        lifted = per_class(np.maximum(per_class(self.threshold, "threshold"), LOWEST), "threshold")
+        if lifted.ndim:
+            raise ValueError(f"threshold must be one number, got shape {lifted.shape}")
+        object.__setattr__(self, "threshold", lifted)
+
+    def counts(self, logits: Float32) -> NDArray[np.int64]:
+        """How many labels each row gets, shape (n_rows,)."""
+        least = min(self.min_k, logits.shape[1])
+        if self.threshold == np.inf:
+            return np.full(len(logits), least, dtype=np.int64)
+        passing = np.count_nonzero(logits >= self.threshold, axis=1)
+        return np.maximum(passing, least)
+
+
 def check_count_bounds(min_k: int, max_k: int | None) -> None:
     """Raise ValueError unless both are whole numbers, ``0 <= min_k <= max_k``."""
     for name, value in (("min_k", min_k), ("max_k", max_k)):

@@ -10,6 +10,7 @@ from calibrate.statistics.curves import (
 )
 from calibrate.statistics.evidence import Evidence
 from calibrate.statistics.histogram import Grid, ScoreHistogram
+from calibrate.statistics.instances import best_instance_cut
 from calibrate.statistics.pooled import best_pooled_cut, midway, pooled_curves
 from calibrate.statistics.sweep import best_cuts
 from calibrate.statistics.ties import TiedScores, pooled_ties
@@ -21,6 +22,7 @@ __all__ = [
     "ThresholdCurves",
     "TiedScores",
     "best_cuts",
+    "best_instance_cut",
     "best_pooled_cut",
     "curves_of_lines",
     "midway",
