@@ -70,7 +70,7 @@ def best_instance_cut(
         staircase.climb()
     nothing = staircase.base
     for shift in (8, 0):
-        if not len(staircase.live()):
+        if judge.promises and not len(staircase.live()):
             return judge.mean(nothing), np.float32(np.inf)
         top, bottom = staircase.worth_a_look()
         first = (staircase.first + staircase.n_keys - 1 - bottom) << 8
@@ -164,6 +164,8 @@ class _Staircase:
         Of a cut below each key, the highest first.
     within : int64, (n_keys,)
         What no cut within the key exceeds.
+    filled : bool, (n_keys,)
+        Whether the key has cells.
     below : int
         What no cut below the floor exceeds.
     """
@@ -179,11 +181,12 @@ class _Staircase:
     below: int = 0
     reached: Integers = field(init=False)
     within: Integers = field(init=False)
+    filled: NDArray[np.bool_] = field(init=False)
 
     def climb(self) -> None:
         """Go over the rows."""
         steps, tops = np.zeros(self.n_keys, np.int64), np.zeros(self.n_keys, np.int64)
-        adding = threading.Lock()
+        self.filled, adding = np.zeros(self.n_keys, np.bool_), threading.Lock()
 
         def add(block: Block) -> None:
             base, below, keys, step, top = self._of_block(block)
@@ -192,6 +195,7 @@ class _Staircase:
                 self.below += below
                 np.add.at(steps, keys, step)
                 np.add.at(tops, keys, top)
+                self.filled[keys] = True
 
         for _ in self.data.each_block(add):
             pass
@@ -199,19 +203,20 @@ class _Staircase:
         self.within = self.reached - steps + tops
 
     def live(self) -> Integers:
-        """The keys in which a cut may be better than the best edge."""
+        """The keys in which a cut may be better than the best edge, or as good."""
         best = max(self.base, int(self.reached.max()))
         # a rounding for each row
-        return np.flatnonzero(self.within >= best - self.judge.n_rows)
+        return np.flatnonzero(self.filled & (self.within >= best - self.judge.n_rows))
 
     def worth_a_look(self) -> tuple[int, int]:
         """The first and the last key to look at closer."""
-        most, best = MOST_KEYS >> 8, int(self.reached.argmax())
+        best = int(self.reached.argmax())
         if not self.judge.promises:
             return max(0, best - 1), min(self.n_keys - 1, best + 1)
-        live = self.live()
+        live, half = self.live(), MOST_KEYS >> 9
         top, bottom = int(live[0]), int(live[-1])
-        return max(top, best - most // 2), min(bottom, best + most // 2 - 1)
+        best = min(max(best, top), bottom)
+        return max(top, best - half), min(bottom, best + half - 1)
 
     def _of_block(self, block: Block) -> tuple[int, int, Integers, Integers, Integers]:
         scores, true = block.scores, np.diff(block.indptr)
