@@ -1,5 +1,7 @@
-"""What the rules that choose the best set of a row share: how often rows are empty, and how wide
-their numbers of labels spread."""
+"""What the rules that choose the best set of a row share.
+
+How often rows are empty, and how far their numbers of labels spread.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +26,7 @@ MOST_DISPERSED = 50.0
 _FEWEST_EMPTY = 10
 """Empty rows, and others, from which on it is learned which rows are empty."""
 
+_CONVERGED, _NO_LOSS = 1e-9, 1e-3
 _MOST_STEPS = 50
 _HALVINGS = 30
 
@@ -118,8 +121,8 @@ def fit_best_sets(
 
     def of_block(scores: NDArray[np.float32]) -> tuple[Floats, Floats, Floats]:
         p = ops.sigmoid(scores)
-        total = np.sum(p, axis=1, dtype=np.float64)
-        variance = total - np.sum(np.square(p), axis=1, dtype=np.float64)
+        total = ops.row_sums(p)
+        variance = total - ops.row_sums(np.square(p))
         odds = ops.log_odds_of_none(p) if empty.any() else np.zeros(len(p))
         return total, variance.clip(0), odds
 
@@ -128,9 +131,7 @@ def fit_best_sets(
     intercept, slope = fit_empty(odds, empty)
     spread, expected = math.fsum((n_labels - total) ** 2), math.fsum(variance)
     dispersion = spread / expected if expected else (math.inf if spread else 0.0)
-    report = BestSetReport(
-        dispersion, len(empty), int(np.count_nonzero(empty)), intercept, slope
-    )
+    report = BestSetReport(dispersion, len(empty), int(np.count_nonzero(empty)), intercept, slope)
     if dispersion <= MOST_DISPERSED:
         return Fitted(make(intercept, slope), report=report)
     return _one_threshold(evidence, metric, report)
@@ -144,7 +145,8 @@ def _one_threshold(evidence: Evidence, metric: Metric, report: BestSetReport) ->
         f"the numbers of labels of rows spread {report.dispersion:.0f} times as much as those of "
         f"independent labels, above {MOST_DISPERSED:.0f}: one threshold for all rows takes over"
     )
-    finding = Finding("over_dispersed", message, (), (report.dispersion,))
+    known = (report.dispersion,) if math.isfinite(report.dispersion) else ()
+    finding = Finding("over_dispersed", message, (), known)
     found = BestSetReport(
         report.dispersion, report.n_rows, report.n_empty, report.empty_intercept,
         report.empty_slope, float(threshold), value,
@@ -194,14 +196,16 @@ def _logistic(x: Floats, y: NDArray[np.bool_]) -> tuple[float, float] | None:
 
     at, value = np.zeros(2), loss(np.zeros(2))
     for _ in range(_MOST_STEPS):
-        p = 1 / (1 + np.exp(-(at @ features)))
+        p = np.exp(-np.logaddexp(0, -(at @ features)))
         gradient = features @ (p - y)
         hessian = (features * (p * (1 - p))) @ features.T
         move = np.linalg.lstsq(hessian, gradient, rcond=None)[0]
         decrement = float(gradient @ move)
-        if decrement < 1e-9:
+        if decrement < _CONVERGED:
             slope = float(at[1]) / width
-            return (float(at[0]) - slope * centre, slope) if slope > 0 else None
+            # a line that parts the rows without an error has no end
+            rises = slope > 0 and value > _NO_LOSS
+            return (float(at[0]) - slope * centre, slope) if rises else None
         for halved in range(_HALVINGS):
             new = at - move / 2**halved
             if loss(new) <= value - 1e-4 * decrement / 2**halved:
@@ -209,4 +213,4 @@ def _logistic(x: Floats, y: NDArray[np.bool_]) -> tuple[float, float] | None:
         else:
             return None
         at, value = new, loss(new)
-    return None  # separable: the slope has no end
+    return None

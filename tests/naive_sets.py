@@ -81,8 +81,7 @@ def ye(p, beta=1.0):
     found = [0.0] * (n + 1)
     for k in range(n, 0, -1):
         found[k] = sum(
-            (1 + square) * j * per * heads[k][j] * tail[per * k + whole * j]
-            for j in range(k + 1)
+            (1 + square) * j * per * heads[k][j] * tail[per * k + whole * j] for j in range(k + 1)
         )
         q = p[k - 1]
         tail = [0.0] + [

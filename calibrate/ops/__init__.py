@@ -35,7 +35,7 @@ from calibrate.ops.decisions import (
     TopK,
     check_count_bounds,
 )
-from calibrate.ops.expected_sets import log_odds_of_none
+from calibrate.ops.expected_sets import log_odds_of_none, row_sums
 from calibrate.ops.folding import fold, from_ordinal, ordinal
 from calibrate.ops.losses import AsymmetricLoss, Focal, LabelSmoothing
 from calibrate.ops.piecewise_linear import PiecewiseLinear
@@ -77,6 +77,7 @@ __all__ = [
     "log_odds_of_none",
     "number",
     "ordinal",
+    "row_sums",
     "sigmoid",
     "top_mask",
 ]

@@ -23,6 +23,7 @@ from calibrate.ops.expected_sets import (
     jaccard_ratio,
     log_odds_of_none,
     powers_of_others,
+    row_sums,
     second_order_f,
     second_order_jaccard,
 )
@@ -39,6 +40,7 @@ _MANY = 20.0
 
 _FIRST_CUT = 0.1
 _ROUNDING = 1e-12
+_HIGHEST_ODDS = 700.0
 
 _BELOW = 0.5, 0.06, 0.0
 """Parts of the first cut down to which classes are called likely, if it must be, all."""
@@ -92,7 +94,7 @@ class BestSetOp(HighestOp):
 
     def _sizes(self, p: Float32) -> Sizes:
         """Labels of each row of some rows of probabilities."""
-        total = np.sum(p, axis=1, dtype=np.float64)
+        total = row_sums(p)
         k, value = np.zeros(len(p), dtype=np.int64), np.zeros(len(p))
         known = (total >= _MANY) & (not self.exact)
         for rows, find in ((known, self.by_means), (~known & (total > 0), self.by_law)):
@@ -102,15 +104,11 @@ class BestSetOp(HighestOp):
                 k[rows], value[rows] = find(p[rows], total[rows])
         if self.empty_intercept is None:
             return np.maximum(k, min(1, p.shape[1]))
-        return self._or_none(p, k, value)
-
-    def _or_none(self, p: Float32, k: Sizes, value: Floats) -> Sizes:
-        """The same numbers of labels, 0 where the empty set is worth as much."""
         odds = log_odds_of_none(p)
-        own = self.empty_intercept + self.empty_slope * odds
-        # both divided by the probability that the row is not empty
-        some = value * (1 + np.exp(np.minimum(odds, 700.0)))
-        return np.where(np.exp(np.minimum(own, 700.0)) >= some, 0, k)
+        with np.errstate(over="ignore"):
+            own = np.minimum(self.empty_intercept + self.empty_slope * odds, _HIGHEST_ODDS)
+        # the empty set and others, both over the probability that the row is not empty
+        return np.where(np.exp(own) >= value * (1 + np.exp(odds)), 0, k)
 
     def by_means(self, p: Float32, total: Floats) -> tuple[Sizes, Floats]:
         """Best number of labels and its value, hits and labels being as many as expected.
@@ -148,9 +146,7 @@ class BestSetOp(HighestOp):
                 break
         return k, value
 
-    def _judged(
-        self, likely: Likely, p: Float32, floor: Floats
-    ) -> tuple[Sizes, Floats]:
+    def _judged(self, likely: Likely, p: Float32, floor: Floats) -> tuple[Sizes, Floats]:
         """Best of the numbers of likely classes of each row and its value, a few rows at once."""
         first, width = self._worth_judging(likely)
         k, value = np.empty(len(p), dtype=np.int64), np.empty(len(p))
@@ -159,7 +155,7 @@ class BestSetOp(HighestOp):
         judge = self._exactly if self.exact else self._second_order
         for start in range(0, len(p), height):
             part = slice(start, start + height)
-            some = Likely(*(values[part] for values in likely))
+            some = Likely(likely.p[part], likely.n[part], likely.total[part])
             tried = first[part, None] + np.arange(int(width[part].max()))
             tried = np.minimum(tried, likely.p.shape[1])
             values = judge(some, tried, p[part], floor[part])
@@ -184,7 +180,7 @@ class BestSetOp(HighestOp):
         cut = np.full(len(p), _FIRST_CUT)
         for _ in range(2):
             mask = p > cut.astype(np.float32)[:, None]
-            hits = np.sum(p * mask, axis=1, dtype=np.float64)
+            hits = row_sums(p * mask)
             cut = self._cut(self._ratio(hits, np.count_nonzero(mask, axis=1), total))
         return cut
 
@@ -197,7 +193,8 @@ class BestSetOp(HighestOp):
         hits, n = np.cumsum(likely.p, axis=1)[:, -1], np.maximum(likely.n, 1)
         ratio = self._ratio(hits, n, likely.total)
         bound = self._factor * ratio * self._excess(n, hits, likely.total)
-        return (floor == 0) | ((floor <= self._cut(ratio)) & (bound <= value))
+        proven: Flags = (floor == 0) | ((floor <= self._cut(ratio)) & (bound <= value))
+        return proven
 
     @property
     def _factor(self) -> float:
@@ -248,8 +245,11 @@ class ExpectedFBeta(BestSetOp):
     def __post_init__(self) -> None:
         self._check()
         object.__setattr__(self, "beta", number(self.beta, "beta", above=0.0))
-        if not 0 < self._square < np.inf:
-            raise ValueError(f"the square of beta must be above 0 and finite, got {self.beta}")
+        if not (self._square > 0 and self._square * self._square < np.inf):
+            raise ValueError(
+                "the square of beta must be above 0 and its fourth power finite, got "
+                f"beta = {self.beta}"
+            )
 
     @property
     def _square(self) -> float:
@@ -270,7 +270,8 @@ class ExpectedFBeta(BestSetOp):
 
     def _excess(self, k: Sizes, hits: Floats, total: Floats) -> Floats:
         mean = k + self._square * total
-        return 1 + self._square**2 * total / (mean * np.minimum(mean, k + self._square))
+        spread = self._square**2 * total / (mean * np.minimum(mean, k + self._square))
+        return np.asarray(1 + spread)
 
     def _second_order(self, likely: Likely, k: Sizes, p: Float32, floor: Floats) -> Floats:
         return second_order_f(likely, k, _variance(p, likely.total), self._square)
@@ -306,7 +307,7 @@ class ExpectedJaccard(BestSetOp):
 
     def _excess(self, k: Sizes, hits: Floats, total: Floats) -> Floats:
         others = (total - hits).clip(0)
-        return 1 + others / ((k + others) * k)
+        return np.asarray(1 + others / ((k + others) * k))
 
     def _second_order(self, likely: Likely, k: Sizes, p: Float32, floor: Floats) -> Floats:
         return second_order_jaccard(likely, k, _variance(p, likely.total))
@@ -317,7 +318,7 @@ class ExpectedJaccard(BestSetOp):
 
 def _variance(p: Float32, total: Floats) -> Floats:
     """Variance of the number of labels of each row, the labels being independent."""
-    return (total - np.sum(np.square(p), axis=1, dtype=np.float64)).clip(0)
+    return (total - row_sums(np.square(p))).clip(0)
 
 
 def _highest(values: Floats) -> tuple[Sizes, Floats]:

@@ -128,7 +128,7 @@ class AtLeastK(HighestOp):
         if self.threshold == np.inf:
             return np.full(len(logits), least, dtype=np.int64)
         passing = np.count_nonzero(logits >= self.threshold, axis=1)
-        return np.maximum(passing, least)
+        return np.asarray(np.maximum(passing, least))
 
 
 def check_count_bounds(min_k: int, max_k: int | None) -> None:

@@ -58,6 +58,11 @@ class Likely(NamedTuple):
         return cls(-np.sort(-found, axis=1).astype(np.float64), n, total)
 
 
+def row_sums(values: Float32) -> Floats:
+    """Sum of each row, (n_rows,), float64."""
+    return np.asarray(values.sum(axis=1, dtype=np.float64))
+
+
 def powers_of_others(p: Float32, floor: Floats) -> Floats:
     """Sums of the first six powers of the classes up to the floor, (n_rows, 6), float64."""
     others = np.where(p > floor.astype(np.float32)[:, None], np.float32(0), p).astype(np.float64)
@@ -77,7 +82,7 @@ def log_odds_of_none(p: Float32) -> Floats:
     log_none = np.log1p(-np.minimum(p.astype(np.float64), _ALMOST_ONE)).sum(axis=1)
     with np.errstate(divide="ignore"):
         odds = log_none - np.log(-np.expm1(log_none))
-    return np.clip(odds, _LOWEST_ODDS, _HIGHEST_ODDS)
+    return np.asarray(np.clip(odds, _LOWEST_ODDS, _HIGHEST_ODDS))
 
 
 def f_ratio(hits: Floats, k: Sizes, total: Floats, square: float) -> Floats:
@@ -116,7 +121,7 @@ def second_order_f(likely: Likely, k: Sizes, variance: Floats, square: float) ->
     value *= spread
     value *= top[:, None, :]
     up_to = np.add.accumulate(value, axis=2, out=value)
-    return (1 + square) * np.take_along_axis(up_to, k[:, :, None] - 1, axis=2)[:, :, 0]
+    return np.asarray((1 + square) * np.take_along_axis(up_to, k[:, :, None] - 1, axis=2)[:, :, 0])
 
 
 def second_order_jaccard(likely: Likely, k: Sizes, variance: Floats) -> Floats:
@@ -159,7 +164,7 @@ def exact_f(likely: Likely, k: Sizes, others: Floats, square: float) -> Floats:
     power = np.exp(none[:, None, :] - s[:, None, :] * (k[:, :, None] + square))
     power *= weight[:, None, :]
     power *= np.take_along_axis(of_top, k[:, :, None] - 1, axis=1)
-    return (1 + square) * power.sum(axis=2)
+    return np.asarray((1 + square) * power.sum(axis=2))
 
 
 def exact_jaccard(likely: Likely, k: Sizes, others: Floats) -> Floats:
@@ -178,7 +183,7 @@ def exact_jaccard(likely: Likely, k: Sizes, others: Floats) -> Floats:
     power += _log_of_others(others, x)[:, None, :] - s[:, None, :] * k[:, :, None]
     np.exp(power, out=power)
     power *= weight[:, None, :]
-    return _up_to(likely.p, k) * power.sum(axis=2)
+    return np.asarray(_up_to(likely.p, k) * power.sum(axis=2))
 
 
 def _up_to(values: Floats, k: Sizes) -> Floats:

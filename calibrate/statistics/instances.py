@@ -254,9 +254,7 @@ class _Staircase:
         value = self.judge.values(tp_after, predicted_after, true[row])
         new_row = np.append(True, row[1:] != row[:-1])[: len(row)]
         before = np.where(new_row, at_start[row], np.roll(value, 1))
-        fp_before = np.where(
-            new_row, (predicted - tp)[row], np.roll(predicted_after - tp_after, 1)
-        )
+        fp_before = np.where(new_row, (predicted - tp)[row], np.roll(predicted_after - tp_after, 1))
         top = self.judge.values(tp_after, tp_after + fp_before, true[row])
         fp = predicted - tp
         last = np.append(row[1:] != row[:-1], True)[: len(row)]
