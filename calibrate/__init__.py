@@ -24,6 +24,7 @@ _NAMES = {
     "calibration_report": "calibrate.evaluation",
     "cross_fit": "calibrate.crossfit",
     "evaluate": "calibrate.evaluation",
+    "general_f_maximizer": "calibrate.general_f",
     "labelled_logits": "calibrate.data",
     "load": "calibrate.decision",
     "paired_differences": "calibrate.evaluation",

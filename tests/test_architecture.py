@@ -14,12 +14,12 @@ from calibrate.cli import COMMANDS
 PACKAGE = Path(__file__).parent.parent / "calibrate"
 
 ROOMS = [
-    {"ops", "metrics", "threads"},
+    {"ops", "metrics", "threads", "general_f"},
     {"kernels", "readers", "storage"},
     {"data"},
     {"decision", "statistics"},
     {"base", "label_shift", "logistic", "overrides"},
-    {"hierarchy"},
+    {"hierarchy", "best_sets"},
     {"calibrators", "rules", "evaluation"},
     {"pipeline"},
     {"crossfit"},

@@ -76,6 +76,13 @@ OPTIONS = {
         {"metric": cal.metrics.f_beta(1)},
         {"metric": lambda tp, fp, fn, tn: tp - 0.5 * fp},
     ],
+    "InstanceThreshold": [
+        {"metric": cal.metrics.f_beta(1)},
+        {"metric": cal.metrics.jaccard, "min_k": 1},
+        {"metric": lambda tp, fp, fn, tn: tp - 0.5 * fp},
+    ],
+    "ExpectedFBeta": [{}, {"beta": 2.0, "exact": True}],
+    "ExpectedJaccard": [{}, {"exact": True}],
     "TopK": [{"k": 2}],
     "Overridden": [
         {"rule": cal.PerClassThreshold(cal.metrics.f_beta(1)), "min_labels": 1, "max_labels": 3}

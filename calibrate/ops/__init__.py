@@ -27,8 +27,10 @@ from calibrate.ops.base import (
     number,
 )
 from calibrate.ops.batch_plug_in import BatchOp, BatchPlugIn, EachBlock
+from calibrate.ops.best_sets import BestSetOp, ExpectedFBeta, ExpectedJaccard
 from calibrate.ops.beta import Beta
 from calibrate.ops.decisions import (
+    AtLeastK,
     BoundedThreshold,
     ExpectedCountTopK,
     HighestOp,
@@ -36,6 +38,7 @@ from calibrate.ops.decisions import (
     TopK,
     check_count_bounds,
 )
+from calibrate.ops.expected_sets import log_odds_of_none, row_sums
 from calibrate.ops.folding import fold, from_ordinal, ordinal
 from calibrate.ops.losses import AsymmetricLoss, Focal, LabelSmoothing
 from calibrate.ops.piecewise_linear import PiecewiseLinear
@@ -47,8 +50,10 @@ __all__ = [
     "OPS",
     "Affine",
     "AsymmetricLoss",
+    "AtLeastK",
     "BatchOp",
     "BatchPlugIn",
+    "BestSetOp",
     "Beta",
     "BoundedThreshold",
     "CalibrationOp",
@@ -57,6 +62,8 @@ __all__ = [
     "EachBlock",
     "ElementwiseOp",
     "ExpectedCountTopK",
+    "ExpectedFBeta",
+    "ExpectedJaccard",
     "Float32",
     "Focal",
     "HighestOp",
@@ -74,8 +81,10 @@ __all__ = [
     "fold",
     "from_ordinal",
     "labels_from_mask",
+    "log_odds_of_none",
     "number",
     "ordinal",
+    "row_sums",
     "sigmoid",
     "top_mask",
 ]
@@ -95,6 +104,9 @@ OPS: dict[str, type[Op]] = {
         TopK,
         ExpectedCountTopK,
         BatchPlugIn,
+        AtLeastK,
+        ExpectedFBeta,
+        ExpectedJaccard,
     )
 }
 """The closed set: a rule file that names anything else is refused."""

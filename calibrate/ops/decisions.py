@@ -141,6 +141,38 @@ class BoundedThreshold(HighestOp):
         return _bounded(passing, self.min_k, self.max_k, scores.shape[1])
 
 
+@dataclass(frozen=True, eq=False)
+class AtLeastK(HighestOp):
+    """Predict where ``logit >= threshold``, and of each row at least its ``min_k`` highest.
+
+    Parameters
+    ----------
+    threshold : float32, ()
+        ``inf``: the ``min_k`` highest alone.
+    min_k : int
+    """
+
+    wire_name: ClassVar[str] = "at_least_k"
+    threshold: NDArray[np.float32]
+    min_k: int
+
+    def __post_init__(self) -> None:
+        check_count_bounds(self.min_k, None)
+        object.__setattr__(self, "min_k", int(self.min_k))
+        lifted = per_class(np.maximum(per_class(self.threshold, "threshold"), LOWEST), "threshold")
+        if lifted.ndim:
+            raise ValueError(f"threshold must be one number, got shape {lifted.shape}")
+        object.__setattr__(self, "threshold", lifted)
+
+    def counts(self, scores: Float32) -> NDArray[np.int64]:
+        """How many labels each row gets, shape (n_rows,)."""
+        least = min(self.min_k, scores.shape[1])
+        if self.threshold == np.inf:
+            return np.full(len(scores), least, dtype=np.int64)
+        passing = np.count_nonzero(scores >= self.threshold, axis=1)
+        return np.asarray(np.maximum(passing, least))
+
+
 def _bounded(k: NDArray[Any], min_k: int, max_k: int | None, n_classes: int) -> NDArray[np.int64]:
     """``k`` within the bounds, and never more than there are classes."""
     most = n_classes if max_k is None else min(max_k, n_classes)

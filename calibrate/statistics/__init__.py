@@ -11,6 +11,7 @@ from calibrate.statistics.curves import (
 from calibrate.statistics.evidence import Evidence
 from calibrate.statistics.expected import ExpectedCuts, best_expected_cuts
 from calibrate.statistics.histogram import Grid, ScoreHistogram
+from calibrate.statistics.instances import best_instance_cut
 from calibrate.statistics.pooled import best_pooled_cut, midway, pooled_curves
 from calibrate.statistics.shrunk import ShrunkThresholds, shrunk_thresholds
 from calibrate.statistics.sweep import best_cuts
@@ -26,6 +27,7 @@ __all__ = [
     "TiedScores",
     "best_cuts",
     "best_expected_cuts",
+    "best_instance_cut",
     "best_pooled_cut",
     "curves_of_lines",
     "midway",
