@@ -232,7 +232,7 @@ def _highest(rule: HighestOp, logits: Float32) -> RowLabels:
 
     k = rule.counts(logits)
     counts, indices = np.empty_like(k), np.empty(int(k.sum()), dtype=np.int32)
-    found = highest(logits.view(np.int32), k, counts, indices)
+    found = highest(np.ascontiguousarray(rule.scores(logits)).view(np.int32), k, counts, indices)
     return RowLabels(np.concatenate([[0], np.cumsum(counts)]), indices[:found])
 
 

@@ -24,6 +24,7 @@ from calibrate.ops.base import (
     RowOp,
     flat,
     number,
+    positive_integer,
 )
 from calibrate.ops.beta import Beta
 from calibrate.ops.decisions import (
@@ -34,10 +35,13 @@ from calibrate.ops.decisions import (
     check_count_bounds,
 )
 from calibrate.ops.folding import fold, from_ordinal, ordinal
+from calibrate.ops.largest_gap import LargestGap
 from calibrate.ops.losses import AsymmetricLoss, Focal, LabelSmoothing
+from calibrate.ops.mode_top_k import ModeTopK
 from calibrate.ops.piecewise_linear import PiecewiseLinear
 from calibrate.ops.row_affine import RowAffine
 from calibrate.ops.rows import expected_counts, labels_from_mask, sigmoid, top_mask
+from calibrate.ops.weighted_top_k import WeightedTopK
 
 __all__ = [
     "LOWEST",
@@ -54,6 +58,8 @@ __all__ = [
     "Focal",
     "HighestOp",
     "LabelSmoothing",
+    "LargestGap",
+    "ModeTopK",
     "Op",
     "PiecewiseLinear",
     "RowAffine",
@@ -61,6 +67,7 @@ __all__ = [
     "RowOp",
     "Threshold",
     "TopK",
+    "WeightedTopK",
     "check_count_bounds",
     "expected_counts",
     "flat",
@@ -69,6 +76,7 @@ __all__ = [
     "labels_from_mask",
     "number",
     "ordinal",
+    "positive_integer",
     "sigmoid",
     "top_mask",
 ]
@@ -86,6 +94,9 @@ OPS: dict[str, type[Op]] = {
         Threshold,
         TopK,
         ExpectedCountTopK,
+        ModeTopK,
+        LargestGap,
+        WeightedTopK,
     )
 }
 """The closed set: a rule file that names anything else is refused."""

@@ -41,15 +41,19 @@ class Threshold(DecisionOp):
 
 
 class HighestOp(DecisionOp):
-    """Predict the highest logits of each row; among equals the lower class index wins."""
+    """Predict the highest scores of each row; among equals the lower class index wins."""
 
     @abstractmethod
     def counts(self, logits: Float32) -> NDArray[np.int64]:
         """How many labels each row gets, at most n_classes, shape (n_rows,)."""
 
+    def scores(self, logits: Float32) -> Float32:
+        """What is compared along a row, float32: the logits, unless an op says otherwise."""
+        return logits
+
     def decide(self, logits: Float32) -> RowLabels:
         """Labels of the rows."""
-        return labels_from_mask(top_mask(logits, self.counts(logits)))
+        return labels_from_mask(top_mask(self.scores(logits), self.counts(logits)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,12 @@ from calibrate.statistics.curves import (
 )
 from calibrate.statistics.evidence import Evidence
 from calibrate.statistics.histogram import Grid, ScoreHistogram
-from calibrate.statistics.pooled import best_pooled_cut, midway, pooled_curves
+from calibrate.statistics.pooled import (
+    best_pooled_cut,
+    midway,
+    pooled_curves,
+    pooled_cut_at_count,
+)
 from calibrate.statistics.sweep import best_cuts
 from calibrate.statistics.ties import TiedScores, pooled_ties
 
@@ -25,6 +30,7 @@ __all__ = [
     "curves_of_lines",
     "midway",
     "pooled_curves",
+    "pooled_cut_at_count",
     "pooled_ties",
     "threshold_curves",
 ]

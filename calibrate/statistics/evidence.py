@@ -12,7 +12,9 @@ from calibrate.data import LabelledLogits
 from calibrate.data.dataset import KnownTerms
 from calibrate.metrics import Metric
 from calibrate.ops import CalibrationOp, ElementwiseOp, flat
+from calibrate.statistics.counted import CountedCuts, cuts_at_counts, cuts_at_counts_of_bins
 from calibrate.statistics.curves import BestCuts, curves_at_bins
+from calibrate.statistics.expected import expected_in_bins, expected_positives
 from calibrate.statistics.histogram import ScoreHistogram
 from calibrate.statistics.sweep import best_cuts
 from calibrate.statistics.ties import TiedScores, ties_of_bins, ties_of_rows
@@ -145,6 +147,18 @@ class Evidence:
             curves = curves_at_bins(self.histogram)
             return [curves.best(metric) for metric in metrics]
         return best_cuts(self._rows, *metrics)
+
+    def expected_positives(self) -> NDArray[np.float64]:
+        """Sum of the sigmoids of each class, (n_classes,): of its scores, or at means of bins."""
+        if self._rows is None:
+            return expected_in_bins(self.histogram)
+        return expected_positives(self._rows)
+
+    def cuts_at_counts(self, wanted: NDArray[np.int64]) -> CountedCuts:
+        """For each class the cut nearest to predicting `wanted` rows: exact, or between bins."""
+        if self._rows is None:
+            return cuts_at_counts_of_bins(self.histogram, wanted)
+        return cuts_at_counts(self._rows, wanted)
 
     def each_tied(
         self, which: NDArray[np.bool_], work: Callable[[TiedScores], Result]
