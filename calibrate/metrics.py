@@ -48,6 +48,15 @@ class CutMetric(ABC):
         """Value of cuts with these counts, same shape."""
 
 
+class RatioMetric(CutMetric):
+    """A ratio of sums: ``a tp / (b tp + c predicted + d positives)``, 0 where nothing is below."""
+
+    @property
+    @abstractmethod
+    def weights(self) -> tuple[float, float, float, float]:
+        """``a, b, c, d``."""
+
+
 class ConstrainedMetric(CutMetric):
     """A metric that is ``-inf`` where a cut breaks a bound.
 
@@ -67,7 +76,7 @@ class ConstrainedMetric(CutMetric):
 
 
 @dataclass(frozen=True, repr=False)
-class _FBeta(CutMetric):
+class _FBeta(RatioMetric):
     beta: float
 
     def __repr__(self) -> str:
@@ -76,6 +85,11 @@ class _FBeta(CutMetric):
     def __call__(self, tp: Counts, fp: Counts, fn: Counts, tn: Counts) -> Counts:
         square = self.beta**2
         return _ratio((1 + square) * tp, (1 + square) * tp + square * fn + fp)
+
+    @property
+    def weights(self) -> tuple[float, float, float, float]:
+        """``1 + beta^2`` above, one for each prediction and ``beta^2`` for each positive below."""
+        return 1 + self.beta**2, 0.0, 1.0, self.beta**2
 
 
 def f_beta(beta: float = 1.0) -> CutMetric:
@@ -109,12 +123,17 @@ def f_beta(beta: float = 1.0) -> CutMetric:
 
 
 @dataclass(frozen=True, repr=False)
-class _Jaccard(CutMetric):
+class _Jaccard(RatioMetric):
     def __repr__(self) -> str:
         return "jaccard"
 
     def __call__(self, tp: Counts, fp: Counts, fn: Counts, tn: Counts) -> Counts:
         return _ratio(tp, tp + fp + fn)
+
+    @property
+    def weights(self) -> tuple[float, float, float, float]:
+        """Predictions and positives below, and what they share not twice."""
+        return 1.0, -1.0, 1.0, 1.0
 
 
 jaccard = _Jaccard()
@@ -195,17 +214,43 @@ def cost(false_positive: float, false_negative: float) -> CutMetric:
     return _Cost(float(false_positive), float(false_negative))
 
 
-class _Precision(CutMetric):
+class _Precision(RatioMetric):
+    def __repr__(self) -> str:
+        return "precision"
+
     def __call__(self, tp: Counts, fp: Counts, fn: Counts, tn: Counts) -> Counts:
         return _ratio(tp, tp + fp)
 
+    @property
+    def weights(self) -> tuple[float, float, float, float]:
+        """The predictions below."""
+        return 1.0, 0.0, 1.0, 0.0
 
-class _Recall(CutMetric):
+
+class _Recall(RatioMetric):
+    def __repr__(self) -> str:
+        return "recall"
+
     def __call__(self, tp: Counts, fp: Counts, fn: Counts, tn: Counts) -> Counts:
         return _ratio(tp, tp + fn)
 
+    @property
+    def weights(self) -> tuple[float, float, float, float]:
+        """The positives below."""
+        return 1.0, 0.0, 0.0, 1.0
 
-_precision, _recall = _Precision(), _Recall()
+
+precision = _Precision()
+"""Share of the predictions that is true, ``tp / (tp + fp)``; 0 where nothing is predicted.
+
+By itself it is highest where almost nothing is predicted: for rules with a budget.
+"""
+
+recall = _Recall()
+"""Share of the positives that is predicted, ``tp / (tp + fn)``; 0 where nothing is true.
+
+By itself it is highest where everything is predicted: for rules with a budget.
+"""
 
 
 def _check_bound(name: str, value: float) -> float:
@@ -217,15 +262,15 @@ def _check_bound(name: str, value: float) -> float:
 @dataclass(frozen=True, repr=False)
 class _PrecisionAtRecall(ConstrainedMetric):
     bound: float
-    constrained: ClassVar[CutMetric] = _recall
+    constrained: ClassVar[CutMetric] = recall
     constrained_name: ClassVar[str] = "recall"
 
     def __repr__(self) -> str:
         return f"precision_at_recall({self.bound:g})"
 
     def __call__(self, tp: Counts, fp: Counts, fn: Counts, tn: Counts) -> Counts:
-        kept = _recall(tp, fp, fn, tn) >= self.bound
-        return np.where(kept, _precision(tp, fp, fn, tn), -np.inf)
+        kept = recall(tp, fp, fn, tn) >= self.bound
+        return np.where(kept, precision(tp, fp, fn, tn), -np.inf)
 
 
 def precision_at_recall(min_recall: float) -> ConstrainedMetric:
@@ -249,15 +294,15 @@ def precision_at_recall(min_recall: float) -> ConstrainedMetric:
 @dataclass(frozen=True, repr=False)
 class _RecallAtPrecision(ConstrainedMetric):
     bound: float
-    constrained: ClassVar[CutMetric] = _precision
+    constrained: ClassVar[CutMetric] = precision
     constrained_name: ClassVar[str] = "precision"
 
     def __repr__(self) -> str:
         return f"recall_at_precision({self.bound:g})"
 
     def __call__(self, tp: Counts, fp: Counts, fn: Counts, tn: Counts) -> Counts:
-        kept = _precision(tp, fp, fn, tn) >= self.bound
-        return np.where(kept, _recall(tp, fp, fn, tn), -np.inf)
+        kept = precision(tp, fp, fn, tn) >= self.bound
+        return np.where(kept, recall(tp, fp, fn, tn), -np.inf)
 
 
 def recall_at_precision(min_precision: float) -> ConstrainedMetric:

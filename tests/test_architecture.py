@@ -18,7 +18,7 @@ ROOMS = [
     {"kernels", "readers", "storage"},
     {"data"},
     {"decision", "statistics"},
-    {"base", "label_shift", "logistic"},
+    {"base", "coordinate_ascent", "label_shift", "logistic"},
     {"hierarchy"},
     {"calibrators", "rules", "evaluation"},
     {"pipeline"},

@@ -71,6 +71,7 @@ OPTIONS = {
     "ExpectedCountTopK": [{}, {"min_k": 1, "max_k": 3}, {"min_k": None, "mode": True}],
     "PrevalenceMatching": [{}, {"prevalence": np.linspace(0.02, 0.7, 7), "factor": 1.5}],
     "CardinalityMatching": [{}, {"cardinality": 1.5}],
+    "MicroOptimalThreshold": [{}, {"beta": 2.0}],
     "PropensityTopK": [{"k": 2}],
     "BudgetedTopK": [
         {"k": 2, "metric": cal.metrics.f_beta(1)},

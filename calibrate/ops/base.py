@@ -202,4 +202,4 @@ def positive_integer(value: Any, name: str) -> int:
     whole = isinstance(value, Real) and not isinstance(value, bool)
     if not (whole and float(value) >= 1 and float(value).is_integer()):
         raise ValueError(f"{name} must be a positive integer, got {value}")
-    return int(value)  # type: ignore[call-overload,no-any-return]
+    return int(float(value))

@@ -50,7 +50,8 @@ class ModeTopK(HighestOp):
     def counts(self, logits: Float32) -> NDArray[np.int64]:
         """How many labels each row gets, shape (n_rows,)."""
         most = logits.shape[1] if self.max_k is None else min(self.max_k, logits.shape[1])
-        return np.clip(likeliest_counts(logits), min(self.min_k, most), most)
+        least = min(self.min_k, most)
+        return np.asarray(np.clip(likeliest_counts(logits), least, most), dtype=np.int64)
 
 
 def likeliest_counts(logits: Float32) -> NDArray[np.int64]:

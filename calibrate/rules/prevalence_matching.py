@@ -78,8 +78,8 @@ class PrevalenceMatching(DecisionRule):
         )  # fmt: skip
         findings += find(
             "count",
-            "get another number of rows than is wanted, since equal scores, or those of a bin, stay "
-            "together; the values are predicted rows over wanted ones",
+            "get another number of rows than is wanted, since equal scores, or those of a bin, "
+            "stay together; the values are predicted rows over wanted ones",
             off & (wanted > 0),
             count / np.maximum(wanted, 1),
         )

@@ -48,8 +48,8 @@ class PropensityTopK(DecisionRule):
     --------
     >>> import numpy as np
     >>> logits = np.array([[1.0, 0.5], [1.0, -4.0]])
-    >>> labels = np.array([[1, 0], [1, 0], [1, 1], [1, 0]])
-    >>> rule = PropensityTopK(1).fit(np.tile(logits, (2, 1)), labels)
+    >>> labels = np.tile([[1, 0]], (40, 1))
+    >>> rule = PropensityTopK(1).fit(np.tile(logits, (20, 1)), labels)
     >>> rule.predict(logits).toarray().astype(int)
     array([[0, 1],
            [1, 0]])
@@ -64,7 +64,8 @@ class PropensityTopK(DecisionRule):
         k = ops.positive_integer(self.k, "k")
         a, b = ops.number(self.a, "a", above=0), ops.number(self.b, "b", above=0)
         gain = 1 / propensities(evidence.positives, evidence.n_rows, a, b)
-        return Fitted(ops.WeightedTopK(k, gain, np.zeros(())))
+        none = np.zeros((), np.float32)
+        return Fitted(ops.WeightedTopK(k, gain.astype(np.float32), none))
 
 
 def propensities(

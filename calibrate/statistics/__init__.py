@@ -10,6 +10,7 @@ from calibrate.statistics.curves import (
 )
 from calibrate.statistics.evidence import Evidence
 from calibrate.statistics.histogram import Grid, ScoreHistogram
+from calibrate.statistics.hulls import HullSteps
 from calibrate.statistics.pooled import (
     best_pooled_cut,
     midway,
@@ -22,6 +23,7 @@ from calibrate.statistics.ties import TiedScores, pooled_ties
 __all__ = [
     "Evidence",
     "Grid",
+    "HullSteps",
     "ScoreHistogram",
     "ThresholdCurves",
     "TiedScores",

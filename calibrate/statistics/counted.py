@@ -28,7 +28,7 @@ class CountedCuts(NamedTuple):
     """Thresholds, and how many rows pass them, shape (n_classes,)."""
 
     threshold: NDArray[np.float32]
-    count: NDArray[np.int64]
+    predicted: NDArray[np.int64]
 
 
 def cuts_at_counts(data: LabelledLogits, wanted: NDArray[np.int64]) -> CountedCuts:
@@ -133,7 +133,7 @@ class _Group:
                 if cut is None or not complete:
                     left.append(c)
                 else:
-                    made.threshold[c], made.count[c] = cut
+                    made.threshold[c], made.predicted[c] = cut
         return np.array(left, dtype=np.intp)
 
     def _scores(

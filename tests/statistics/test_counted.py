@@ -106,7 +106,7 @@ def test_threads_and_steps_change_no_cut(monkeypatch):
     stepped = cuts_at_counts(unlabelled(scores).after(Affine(2.0, 1.0)), wanted)
 
     assert one.threshold.tolist() == four.threshold.tolist()
-    assert stepped.count.tolist() == one.count.tolist() == wanted.tolist()
+    assert stepped.predicted.tolist() == one.predicted.tolist() == wanted.tolist()
     np.testing.assert_allclose(stepped.threshold, 2 * one.threshold + 1, rtol=1e-5)
 
 
