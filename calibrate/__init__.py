@@ -19,6 +19,7 @@ _NAMES = {
     "Pipeline": "calibrate.pipeline",
     "ScoreHistogram": "calibrate.statistics",
     "ThresholdCurves": "calibrate.statistics",
+    "block_coordinate_ascent": "calibrate.coordinate_ascent",
     "as_labels": "calibrate.data",
     "as_logits": "calibrate.data",
     "calibration_report": "calibrate.evaluation",

@@ -58,6 +58,15 @@ class CutMetric(ABC):
         """Value of cuts with these counts, same shape."""
 
 
+class RatioMetric(CutMetric):
+    """A ratio of sums: ``a tp / (b tp + c predicted + d positives)``, 0 where nothing is below."""
+
+    @property
+    @abstractmethod
+    def weights(self) -> tuple[float, float, float, float]:
+        """``a, b, c, d``."""
+
+
 @dataclass(frozen=True, repr=False)
 class ConstrainedMetric(CutMetric):
     """A metric that is ``-inf`` where a cut breaks a bound.
@@ -95,7 +104,7 @@ class ConstrainedMetric(CutMetric):
 
 
 @dataclass(frozen=True, repr=False)
-class _FBeta(CutMetric):
+class _FBeta(RatioMetric):
     beta: float
 
     def __repr__(self) -> str:
@@ -104,6 +113,11 @@ class _FBeta(CutMetric):
     def __call__(self, tp: Counts, fp: Counts, fn: Counts, tn: Counts) -> Counts:
         square = self.beta**2
         return _ratio((1 + square) * tp, (1 + square) * tp + square * fn + fp)
+
+    @property
+    def weights(self) -> tuple[float, float, float, float]:
+        """``1 + beta^2`` above, one for each prediction and ``beta^2`` for each positive below."""
+        return 1 + self.beta**2, 0.0, 1.0, self.beta**2
 
 
 def f_beta(beta: float = 1.0) -> CutMetric:
@@ -137,12 +151,17 @@ def f_beta(beta: float = 1.0) -> CutMetric:
 
 
 @dataclass(frozen=True, repr=False)
-class _Jaccard(CutMetric):
+class _Jaccard(RatioMetric):
     def __repr__(self) -> str:
         return "jaccard"
 
     def __call__(self, tp: Counts, fp: Counts, fn: Counts, tn: Counts) -> Counts:
         return _ratio(tp, tp + fp + fn)
+
+    @property
+    def weights(self) -> tuple[float, float, float, float]:
+        """Predictions and positives below, and what they share not twice."""
+        return 1.0, -1.0, 1.0, 1.0
 
 
 jaccard = _Jaccard()
@@ -223,17 +242,43 @@ def cost(false_positive: float, false_negative: float) -> CutMetric:
     return _Cost(float(false_positive), float(false_negative))
 
 
-class _Precision(CutMetric):
+class _Precision(RatioMetric):
+    def __repr__(self) -> str:
+        return "precision"
+
     def __call__(self, tp: Counts, fp: Counts, fn: Counts, tn: Counts) -> Counts:
         return _ratio(tp, tp + fp)
 
+    @property
+    def weights(self) -> tuple[float, float, float, float]:
+        """The predictions below."""
+        return 1.0, 0.0, 1.0, 0.0
 
-class _Recall(CutMetric):
+
+class _Recall(RatioMetric):
+    def __repr__(self) -> str:
+        return "recall"
+
     def __call__(self, tp: Counts, fp: Counts, fn: Counts, tn: Counts) -> Counts:
         return _ratio(tp, tp + fn)
 
+    @property
+    def weights(self) -> tuple[float, float, float, float]:
+        """The positives below."""
+        return 1.0, 0.0, 0.0, 1.0
 
-_precision, _recall = _Precision(), _Recall()
+
+precision = _Precision()
+"""Share of the predictions that is true, ``tp / (tp + fp)``; 0 where nothing is predicted.
+
+By itself it is highest where almost nothing is predicted: for rules with a budget.
+"""
+
+recall = _Recall()
+"""Share of the positives that is predicted, ``tp / (tp + fn)``; 0 where nothing is true.
+
+By itself it is highest where everything is predicted: for rules with a budget.
+"""
 
 
 def _check_bound(name: str, value: float) -> float:
@@ -258,9 +303,7 @@ def precision_at_recall(min_recall: float) -> ConstrainedMetric:
     array([-inf,  0.5])
     """
     bound = _check_bound("min_recall", min_recall)
-    return ConstrainedMetric(
-        _precision, _recall, "recall", bound, f"precision_at_recall({bound:g})"
-    )
+    return ConstrainedMetric(precision, recall, "recall", bound, f"precision_at_recall({bound:g})")
 
 
 def recall_at_precision(min_precision: float) -> ConstrainedMetric:
@@ -280,7 +323,7 @@ def recall_at_precision(min_precision: float) -> ConstrainedMetric:
     """
     bound = _check_bound("min_precision", min_precision)
     return ConstrainedMetric(
-        _recall, _precision, "precision", bound, f"recall_at_precision({bound:g})"
+        recall, precision, "precision", bound, f"recall_at_precision({bound:g})"
     )
 
 
@@ -313,9 +356,9 @@ def constrained(
         raise TypeError(f"a metric with a bound must be one of calibrate.metrics, got {metric!r}")
     bounds: list[tuple[str, CutMetric, float]] = []
     if min_precision is not None:
-        bounds.append(("precision", _precision, min_precision))
+        bounds.append(("precision", precision, min_precision))
     if min_recall is not None:
-        bounds.append(("recall", _recall, min_recall))
+        bounds.append(("recall", recall, min_recall))
     if len(bounds) != 1:
         raise TypeError("give exactly one of min_precision and min_recall")
     name, quantity, value = bounds[0]

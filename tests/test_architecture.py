@@ -18,7 +18,7 @@ ROOMS = [
     {"kernels", "readers", "storage"},
     {"data"},
     {"decision", "statistics"},
-    {"base", "label_shift", "logistic", "overrides"},
+    {"base", "coordinate_ascent", "label_shift", "logistic", "overrides"},
     {"hierarchy", "best_sets"},
     {"calibrators", "rules", "evaluation"},
     {"pipeline"},

@@ -87,7 +87,15 @@ OPTIONS = {
     "Overridden": [
         {"rule": cal.PerClassThreshold(cal.metrics.f_beta(1)), "min_labels": 1, "max_labels": 3}
     ],
-    "ExpectedCountTopK": [{}, {"min_k": 1, "max_k": 3}],
+    "ExpectedCountTopK": [{}, {"min_k": 1, "max_k": 3}, {"min_k": None, "mode": True}],
+    "PrevalenceMatching": [{}, {"prevalence": np.linspace(0.02, 0.7, 7), "factor": 1.5}],
+    "CardinalityMatching": [{}, {"cardinality": 1.5}],
+    "MicroOptimalThreshold": [{}, {"beta": 2.0}],
+    "PropensityTopK": [{"k": 2}],
+    "BudgetedTopK": [
+        {"k": 2, "metric": cal.metrics.f_beta(1)},
+        {"k": 1, "metric": lambda tp, fp, fn, tn: tp - 0.5 * fp},
+    ],
 }
 """Constructor options to test a method with; a method without an entry is made without options."""
 

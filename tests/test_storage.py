@@ -11,7 +11,15 @@ import safetensors.numpy
 
 from calibrate import storage
 from calibrate.decision import Decision, load
-from calibrate.ops import Affine, ExpectedCountTopK, Threshold, TopK
+from calibrate.ops import (
+    Affine,
+    ExpectedCountTopK,
+    LargestGap,
+    ModeTopK,
+    Threshold,
+    TopK,
+    WeightedTopK,
+)
 from calibrate.pipeline import Pipeline
 from calibrate.rules.expected_count_top_k import ExpectedCountTopK as ExpectedCountTopKRule
 from calibrate.rules.fixed_threshold import FixedThreshold
@@ -40,6 +48,9 @@ def rewritten(path, change) -> None:
         TopK(2),
         ExpectedCountTopK(0.4, 0, None),
         ExpectedCountTopK(-1.5, 1, 7),
+        ModeTopK(1, None),
+        LargestGap(),
+        WeightedTopK(2, np.array([1.0, 2.0, 0.5], np.float32), np.array(-0.5, np.float32)),
     ],
 )
 def test_a_rule_comes_back_as_it_was(rule, tmp_path):

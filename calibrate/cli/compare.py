@@ -145,4 +145,6 @@ def command(
     click.echo("\noptimism: figures of the first table on the fitting rows, minus those in it\n")
     click.echo(optimism.markdown() if markdown else optimism.table())
     click.echo()
-    click.echo(found.advice() if markdown else textwrap.fill(found.advice(), 80, break_on_hyphens=False))
+    click.echo(
+        found.advice() if markdown else textwrap.fill(found.advice(), 80, break_on_hyphens=False)
+    )

@@ -25,6 +25,7 @@ from calibrate.ops.base import (
     RowOp,
     flat,
     number,
+    positive_integer,
 )
 from calibrate.ops.batch_plug_in import BatchOp, BatchPlugIn, EachBlock
 from calibrate.ops.best_sets import BestSetOp, ExpectedFBeta, ExpectedJaccard
@@ -40,10 +41,13 @@ from calibrate.ops.decisions import (
 )
 from calibrate.ops.expected_sets import log_odds_of_none, row_sums
 from calibrate.ops.folding import fold, from_ordinal, ordinal
+from calibrate.ops.largest_gap import LargestGap
 from calibrate.ops.losses import AsymmetricLoss, Focal, LabelSmoothing
+from calibrate.ops.mode_top_k import ModeTopK
 from calibrate.ops.piecewise_linear import PiecewiseLinear
 from calibrate.ops.row_affine import RowAffine
 from calibrate.ops.rows import expected_counts, labels_from_mask, sigmoid, top_mask
+from calibrate.ops.weighted_top_k import WeightedTopK
 
 __all__ = [
     "LOWEST",
@@ -68,6 +72,8 @@ __all__ = [
     "Focal",
     "HighestOp",
     "LabelSmoothing",
+    "LargestGap",
+    "ModeTopK",
     "Op",
     "PiecewiseLinear",
     "RowAffine",
@@ -75,6 +81,7 @@ __all__ = [
     "RowOp",
     "Threshold",
     "TopK",
+    "WeightedTopK",
     "check_count_bounds",
     "expected_counts",
     "flat",
@@ -84,6 +91,7 @@ __all__ = [
     "log_odds_of_none",
     "number",
     "ordinal",
+    "positive_integer",
     "row_sums",
     "sigmoid",
     "top_mask",
@@ -107,6 +115,9 @@ OPS: dict[str, type[Op]] = {
         AtLeastK,
         ExpectedFBeta,
         ExpectedJaccard,
+        ModeTopK,
+        LargestGap,
+        WeightedTopK,
     )
 }
 """The closed set: a rule file that names anything else is refused."""

@@ -189,3 +189,17 @@ def number(value: Any, name: str, *, above: float | None = None, below: float = 
         most = "finite" if below == math.inf else f"below {below:g}"
         raise ValueError(f"{name} must be {least} and {most}, got {value}")
     return plain
+
+
+def positive_integer(value: Any, name: str) -> int:
+    """The value as an int, whatever type of whole number it has.
+
+    Raises
+    ------
+    ValueError
+        If it is not a whole number of at least 1; True is none.
+    """
+    whole = isinstance(value, Real) and not isinstance(value, bool)
+    if not (whole and float(value) >= 1 and float(value).is_integer()):
+        raise ValueError(f"{name} must be a positive integer, got {value}")
+    return int(float(value))

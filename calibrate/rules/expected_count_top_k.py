@@ -23,13 +23,23 @@ class ExpectedCountTopK(DecisionRule):
 
     Parameters
     ----------
-    min_k, max_k : int, int or None
-        Bounds on the labels of a row.
+    min_k, max_k : int or None
+        Bounds on the labels of a row. ``min_k=None`` asks for at least one label if each of the
+        fitting rows has one, and for none otherwise.
+    mode : bool
+        Take for ``k`` the likeliest number of labels of the row instead, as if its labels were
+        independent: nothing is fitted, and since it lies below the mean where labels are rare, so
+        does the total.
 
     Raises
     ------
     ValueError
         On fit, if the bounds are not ``0 <= min_k <= max_k``, or no class has a positive.
+
+    References
+    ----------
+    Darroch (1964), On the distribution of the number of successes in independent trials, theorem 4
+    (the mode).
 
     Examples
     --------
@@ -41,28 +51,41 @@ class ExpectedCountTopK(DecisionRule):
            [0, 1, 0]])
     """
 
-    def __init__(self, min_k: int = 0, max_k: int | None = None) -> None:
+    def __init__(self, min_k: int | None = 0, max_k: int | None = None, mode: bool = False) -> None:
         self.min_k = min_k
         self.max_k = max_k
+        self.mode = mode
 
     def _fit(self, evidence: Evidence) -> Fitted:
-        ops.check_count_bounds(self.min_k, self.max_k)
+        ops.check_count_bounds(0 if self.min_k is None else self.min_k, self.max_k)
         require_positives(evidence)
         rows = evidence.rows
+        min_k = self.min_k
+        if min_k is None:
+            some_empty = bool((np.diff(rows.labels.indptr) == 0).any())
+            min_k = 0 if some_empty or self.max_k == 0 else 1
+        wanted = rows.labels.n_labels
+        if self.mode:
+            likeliest = ops.ModeTopK(min_k, self.max_k)
+            total = sum(rows.each_block(lambda b: int(likeliest.counts(b.scores).sum())))
+            why = "the likeliest counts are no unbiased ones"
+            return Fitted(likeliest, _unless_near(total, wanted, why))
         sums = np.concatenate(list(rows.each_block(lambda b: ops.expected_counts(b.scores))))
         most = evidence.n_classes if self.max_k is None else min(self.max_k, evidence.n_classes)
-        least = min(self.min_k, most)
-        wanted = rows.labels.n_labels
+        least = min(min_k, most)
         offset = fit_offset(sums, wanted, least, most)
         total = int(np.clip(np.floor(sums + offset), least, most).sum())
-        findings: tuple[Finding, ...] = ()
-        if abs(total - wanted) > max(1, _FARTHEST_FROM_TOTAL * wanted):
-            message = (
-                f"the fitting rows get {total} labels in all instead of {wanted}: min_k, max_k or "
-                "equal sums allow no nearer total"
-            )
-            findings = (Finding("total", message, (), (total / wanted,)),)
-        return Fitted(ops.ExpectedCountTopK(offset, self.min_k, self.max_k), findings)
+        why = "min_k, max_k or equal sums allow no nearer total"
+        made = ops.ExpectedCountTopK(offset, min_k, self.max_k)
+        return Fitted(made, _unless_near(total, wanted, why))
+
+
+def _unless_near(total: int, wanted: int, why: str) -> tuple[Finding, ...]:
+    """A finding if the total is another than is wanted, by more than a label and one in 100."""
+    if abs(total - wanted) <= max(1, _FARTHEST_FROM_TOTAL * wanted):
+        return ()
+    message = f"the fitting rows get {total} labels in all instead of {wanted}: {why}"
+    return (Finding("total", message, (), (total / wanted,)),)
 
 
 def fit_offset(sums: NDArray[np.float64], wanted: int, least: int, most: int) -> float:

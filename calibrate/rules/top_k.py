@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from numbers import Real
-
 from calibrate import ops
 from calibrate.base import DecisionRule, Fitted
 from calibrate.statistics import Evidence
@@ -11,6 +9,8 @@ from calibrate.statistics import Evidence
 
 class TopK(DecisionRule):
     """Predict the `k` highest logits of each row; among equals the lower class index wins.
+
+    Also known as RCut. It ignores how sure the network is.
 
     Parameters
     ----------
@@ -39,13 +39,4 @@ class TopK(DecisionRule):
         self.k = k
 
     def _fit(self, evidence: Evidence) -> Fitted:
-        if not _is_positive_integer(self.k):
-            raise ValueError(f"k must be a positive integer, got {self.k}")
-        return Fitted(ops.TopK(int(self.k)))
-
-
-def _is_positive_integer(k: object) -> bool:
-    """Whether it is a whole number of any type, at least 1; True is none."""
-    if isinstance(k, bool) or not isinstance(k, Real):
-        return False
-    return float(k) >= 1 and float(k).is_integer()
+        return Fitted(ops.TopK(ops.positive_integer(self.k, "k")))

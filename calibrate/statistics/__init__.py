@@ -11,8 +11,14 @@ from calibrate.statistics.curves import (
 from calibrate.statistics.evidence import Evidence
 from calibrate.statistics.expected import ExpectedCuts, best_expected_cuts
 from calibrate.statistics.histogram import Grid, ScoreHistogram
+from calibrate.statistics.hulls import HullSteps
 from calibrate.statistics.instances import best_instance_cut
-from calibrate.statistics.pooled import best_pooled_cut, midway, pooled_curves
+from calibrate.statistics.pooled import (
+    best_pooled_cut,
+    midway,
+    pooled_curves,
+    pooled_cut_at_count,
+)
 from calibrate.statistics.shrunk import ShrunkThresholds, shrunk_thresholds
 from calibrate.statistics.sweep import best_cuts
 from calibrate.statistics.ties import TiedScores, pooled_ties
@@ -21,6 +27,7 @@ __all__ = [
     "Evidence",
     "ExpectedCuts",
     "Grid",
+    "HullSteps",
     "ScoreHistogram",
     "ShrunkThresholds",
     "ThresholdCurves",
@@ -32,6 +39,7 @@ __all__ = [
     "curves_of_lines",
     "midway",
     "pooled_curves",
+    "pooled_cut_at_count",
     "pooled_ties",
     "shrunk_thresholds",
     "threshold_curves",

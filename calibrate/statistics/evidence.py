@@ -10,10 +10,13 @@ from numpy.typing import NDArray
 
 from calibrate.data import LabelledLogits
 from calibrate.data.dataset import KnownTerms
-from calibrate.metrics import Metric
+from calibrate.metrics import CutMetric, Metric
 from calibrate.ops import CalibrationOp, ElementwiseOp, flat
+from calibrate.statistics.counted import CountedCuts, cuts_at_counts, cuts_at_counts_of_bins
 from calibrate.statistics.curves import BestCuts, curves_at_bins
+from calibrate.statistics.expected_positives import expected_in_bins, expected_positives
 from calibrate.statistics.histogram import ScoreHistogram
+from calibrate.statistics.hulls import HullSteps, steps_of_bins, steps_of_rows
 from calibrate.statistics.sweep import best_cuts
 from calibrate.statistics.ties import TiedScores, ties_of_bins, ties_of_rows
 
@@ -145,6 +148,24 @@ class Evidence:
             curves = curves_at_bins(self.histogram)
             return [curves.best(metric) for metric in metrics]
         return best_cuts(self._rows, *metrics)
+
+    def hull_steps(self, metric: CutMetric) -> HullSteps:
+        """The steps of the upper hull of each class down to its best cut: exact, or of the bins."""
+        if self._rows is None:
+            return steps_of_bins(self.histogram, metric)
+        return steps_of_rows(self._rows, metric)
+
+    def expected_positives(self) -> NDArray[np.float64]:
+        """Sum of the sigmoids of each class, (n_classes,): of its scores, or at means of bins."""
+        if self._rows is None:
+            return expected_in_bins(self.histogram)
+        return expected_positives(self._rows)
+
+    def cuts_at_counts(self, wanted: NDArray[np.int64]) -> CountedCuts:
+        """For each class the cut nearest to predicting `wanted` rows: exact, or between bins."""
+        if self._rows is None:
+            return cuts_at_counts_of_bins(self.histogram, wanted)
+        return cuts_at_counts(self._rows, wanted)
 
     def each_tied(
         self, which: NDArray[np.bool_], work: Callable[[TiedScores], Result]

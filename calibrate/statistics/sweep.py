@@ -9,7 +9,7 @@ with exact counts, and a class for which it does not hold is swept again without
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -47,6 +47,9 @@ _CLEARLY = 1e-9
 """Share of a value by which another must be lower, so that no rounding of a metric decides."""
 
 
+Watch = Callable[[ThresholdCurves, BestCuts], None]
+
+
 def best_cuts(data: LabelledLogits, *metrics: Metric) -> list[BestCuts]:
     """For each metric the best cut of every class, as if all cuts had been tried.
 
@@ -61,7 +64,19 @@ def best_cuts(data: LabelledLogits, *metrics: Metric) -> list[BestCuts]:
     return [BestCuts.joined([parts[place] for parts in found]) for place in range(len(metrics))]
 
 
-def _of_groups(data: LabelledLogits, metrics: Sequence[Metric]) -> list[list[BestCuts]]:
+def watched_cuts(data: LabelledLogits, metric: Metric, watch: Watch) -> None:
+    """The best cuts for a metric that promises ``positives_suffice``, with the curves above them.
+
+    ``watch(curves, best)`` is called for some consecutive classes at a time, from any thread, with
+    thresholds midway. A class may come more than once: the last curve of more than one entry holds.
+    """
+    _of_groups(data, [metric], watch)
+    data.source.warn_of_probabilities()
+
+
+def _of_groups(
+    data: LabelledLogits, metrics: Sequence[Metric], watch: Watch | None = None
+) -> list[list[BestCuts]]:
     n_classes = data.shape[1]
     # as many groups for one thread as for the others
     rounds = -(-n_classes // (GROUP_CLASSES * threads.n_threads()))
@@ -72,7 +87,7 @@ def _of_groups(data: LabelledLogits, metrics: Sequence[Metric]) -> list[list[Bes
 
     def best(first: int) -> list[BestCuts]:
         last = min(first + width, n_classes)
-        return _Group(data, first, last, positives[first:last]).best(metrics)
+        return _Group(data, first, last, positives[first:last], watch).best(metrics)
 
     starts = range(0, n_classes, width)
     if data.source.sequential:
@@ -84,9 +99,14 @@ class _Group:
     """Consecutive classes, swept by one thread."""
 
     def __init__(
-        self, data: LabelledLogits, first: int, last: int, positives: NDArray[np.int64]
+        self,
+        data: LabelledLogits,
+        first: int,
+        last: int,
+        positives: NDArray[np.int64],
+        watch: Watch | None = None,
     ) -> None:
-        self.data, self.first, self.last = data, first, last
+        self.data, self.first, self.last, self.watch = data, first, last, watch
         self.n_rows, self.n_positives = data.shape[0], positives
         self.indptr = np.concatenate([[0], np.cumsum(self.n_positives)])
 
@@ -96,7 +116,9 @@ class _Group:
         found, proven = self._above(self._floors(positives, metrics), positives, metrics)
         if not proven.all():
             for a, b in self._runs(~proven):
-                doubtful = _Group(self.data, self.first + a, self.first + b, self.n_positives[a:b])
+                doubtful = _Group(
+                    self.data, self.first + a, self.first + b, self.n_positives[a:b], self.watch
+                )
                 own = positives[self.indptr[a] : self.indptr[b]]
                 again = doubtful._exhaustive(~proven[a:b], own, metrics)
                 for cuts, exact in zip(found, again, strict=True):
@@ -197,8 +219,11 @@ class _Group:
             curves, scores, tp, above = self._curves(part, floors, positives)
             n = self.n_positives[part]
             here = [curves.best(metric) for metric in metrics]
-            for best in here:
-                move_midway(*scores, LOWEST, best.threshold)
+            if self.watch is not None:
+                self.watch(curves, here[0])
+            else:
+                for best in here:
+                    move_midway(*scores, LOWEST, best.threshold)
             del scores  # room for those of the next part
             kept = above[0] <= floors.room[part]
             next_tp = np.vstack([tp[1:], n])
@@ -216,6 +241,8 @@ class _Group:
         self, part: slice, floors: _Floors, positives: NDArray[np.float32]
     ) -> tuple[ThresholdCurves, _Collected, NDArray[np.int64], NDArray[np.int64]]:
         """Exact curves of some classes above their floors; thresholds are scores of positives.
+
+        They are midway if somebody watches.
 
         Also the scores, and how many positives and scores lie from the floor up, and from each
         step below it up, shape (1 + n_steps, n_classes). A curve is of no use where more scores
@@ -239,8 +266,9 @@ class _Group:
         kernels.count_sorted(own, indptr, np.vstack([floor[None], steps]), tp)
         collected = _Collected(scores, start, np.minimum(place, limit), floor)
         curves = curves_of_scores(
-            *collected, indptr, own, self.n_rows, self.first + part.start, midway=False
-        )
+            *collected, indptr, own, self.n_rows, self.first + part.start,
+            midway=self.watch is not None,
+        )  # fmt: skip
         return curves, collected, tp, np.vstack([(place - start)[None], counts])
 
 

@@ -113,6 +113,9 @@ def test_what_is_not_finite_lies_at_the_ends_of_the_order(bad):
         ops.Threshold(np.append(np.full(69, -9.0), np.inf)),
         ops.TopK(3),
         ops.ExpectedCountTopK(0.3, 1, 50),
+        ops.ModeTopK(1, 50),
+        ops.LargestGap(),
+        ops.WeightedTopK(4, np.linspace(0, 3, 70), np.linspace(0.5, -0.5, 70)),
     ],
     ids=lambda rule: rule.wire_name,
 )

@@ -1,6 +1,7 @@
 import math
 
 import naive
+import naive_counts
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -279,9 +280,48 @@ def test_without_any_positive_there_is_nothing_to_fit():
         ({"min_k": 1.5}, "min_k must be a whole number, got 1.5"),
         ({"min_k": True}, "min_k must be a whole number, got True"),
         ({"max_k": "a"}, "max_k must be a whole number, got 'a'"),
-        ({"min_k": None}, "min_k must be a whole number, got None"),
     ],
 )
 def test_bounds_that_are_no_whole_numbers_are_refused(bounds, message):
     with pytest.raises(ValueError, match=f"^{message}$"):
         ExpectedCountTopK(**bounds).fit(np.zeros((2, 2)), np.eye(2))
+
+
+# the likeliest count, and a least count that the rows decide
+
+
+def test_the_mode_takes_the_likeliest_count_of_each_row():
+    scores, labels = simulated(n_rows=60, n_classes=9)
+
+    with pytest.warns(FitWarning, match="the likeliest counts are no unbiased ones"):
+        fitted = ExpectedCountTopK(mode=True).fit(scores, labels)
+
+    for row, chosen in zip(
+        scores.astype(np.float32), fitted.predict(scores).toarray(), strict=True
+    ):
+        law = naive_counts.likeliest_count([naive.sigmoid(float(z)) for z in row])
+        assert chosen.tolist() == naive.top_k(row, int(chosen.sum()))
+        assert chosen.sum() in law
+
+
+def test_the_mode_keeps_the_bounds_too():
+    scores, labels = simulated(n_rows=60, n_classes=9)
+
+    with pytest.warns(FitWarning):
+        fitted = ExpectedCountTopK(min_k=1, max_k=2, mode=True).fit(scores, labels)
+
+    counts = fitted.predict(scores).sum(axis=1)
+    assert (counts.min(), counts.max()) == (1, 2)
+
+
+@pytest.mark.parametrize("mode", [False, True])
+@pytest.mark.filterwarnings("ignore::calibrate.FitWarning")
+def test_at_least_one_label_where_no_fitting_row_is_empty(mode):
+    scores, labels = simulated(n_classes=8)
+    empty = labels.sum(axis=1) == 0
+    rule = ExpectedCountTopK(min_k=None, mode=mode)
+
+    assert empty.any()
+    assert rule.fit(scores, labels).op_.min_k == 0
+    assert rule.fit(scores[~empty], labels[~empty]).op_.min_k == 1
+    assert ExpectedCountTopK(None, 0).fit(scores[~empty], labels[~empty]).op_.min_k == 0
