@@ -198,7 +198,9 @@ def test_a_class_without_fitting_labels_is_never_predicted(name: str, folder: Pa
     assert by_class.sum() > 0 or name == "MAPIE precision"
 
 
-def test_figures_are_those_of_their_definitions(folder: Path):
+@pytest.mark.parametrize("block_cells", [70, 1 << 20])
+def test_figures_are_those_of_their_definitions(block_cells: int, monkeypatch):
+    monkeypatch.setattr("calibrate.data.logits.BLOCK_CELLS", block_cells)
     random = np.random.default_rng(1)
     truth, predicted = random.random((2, 50, 7)) < 0.2
     truth[:, 4] = False

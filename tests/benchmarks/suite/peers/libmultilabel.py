@@ -104,12 +104,10 @@ def _floored(scores: Floats, labels: Bools, random: np.random.Generator) -> Floa
     mean = np.zeros((len(FLOORS), scores.shape[1]))
     for rows, _ in _folds(len(scores), random):
         cuts = Cuts.of(scores[rows], labels[rows])
-        best = cuts.last_best(cuts.f1)[None]
-        threshold, f1 = (
-            np.take_along_axis(part, best, axis=0) for part in (cuts.threshold, cuts.f1)
-        )
-        highest = scores[rows].max(axis=0)
-        mean += np.where(f1 > FLOORS[:, None], threshold, highest) / FOLDS
+        f1 = cuts.f1
+        best = cuts.last_best(f1), np.arange(f1.shape[1])
+        enough = f1[best] > FLOORS[:, None]
+        mean += np.where(enough, cuts.threshold[best], scores[rows].max(axis=0)) / FOLDS
     return mean
 
 
