@@ -87,8 +87,8 @@ def measure(
         Labels of earlier runs, which count as well.
     """
     given = Given(network)
-    others = _others(given, methods, budget, kept)
-    labels = _ours(given) | {
+    ours, others = _ours(given), _others(given, methods, budget, kept)
+    labels = ours | {
         name: one.labels for name, one in others.outcomes.items() if one.labels is not None
     }
     frequency = given.raw.labels.sum(axis=0, dtype=np.int64)

@@ -402,12 +402,25 @@ def test_the_table_names_the_best_other_and_where_ours_is_worse():
 
     line = f"| tiny/weighted | 9 x 2 | **0.5000** | {LOOP} | 0.6000 | -0.1000 (-0.5000 to +0.5000)"
     assert f"{line} | worse |" in table
-    assert "| all | 0 | 0 | 4 | 0 | 0 | 8 |" in table
+    assert "| all | 0, 0, 4 | 0, 0, 4 | 0, 0, 8 |" in table
     assert f"- tiny/weighted, count: {LOOP}, -0.1000" in table
     assert "(raw)" not in table.split("Ours is worse than")[1]
     assert "tiny/weighted: MAPIE recall: not finished in 5 s" in table
     assert "tiny/weighted: MAPIE precision: ValueError: none" in table
     assert "Ours is worse" not in quality_report.markdown([_record(0.5, 0.6, "tied")])
+
+
+def test_who_is_given_our_probabilities_is_no_rival_on_the_networks_own_scores():
+    macro = OBJECTIVES[0]
+    name = "xCOLUMNs block coordinate (calibrated)"
+    record = _record(0.5, 0.6, "tied")
+    record["figures"][name] = dict.fromkeys(record["figures"][LOOP], 0.7)
+    for differences in record["differences"].values():
+        differences[name] = {**differences[LOOP], "verdict": "worse"}
+
+    assert quality_report.best_other(macro, record) == name
+    assert quality_report.best_other(macro, record, own_scores=True) == LOOP
+    assert "| macro-F1 | 0, 0, 1 | 0, 1, 0 | 0, 2, 1 |" in quality_report.markdown([record])
 
 
 def test_the_best_count_is_the_nearest_to_1():

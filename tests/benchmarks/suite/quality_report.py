@@ -21,6 +21,8 @@ _FULL = {
     "count_ratio_rare": ("rare third", "{:.2f}"),
 }
 
+_CALIBRATED = {name for name, peer in PEERS.items() if peer.calibrated}
+
 _NOTE = """\
 The best other is chosen on the very test rows, which favours it. The difference is ours less the
 other's on the same rows, with its 95 % interval. "Calibrated": given what our default calibrator
@@ -66,12 +68,17 @@ def _objective(objective: Objective, records: list[dict[str, Any]]) -> str:
     return f"{title}:\n\n" + "\n".join(lines) + "\n"
 
 
-def best_other(objective: Objective, record: dict[str, Any]) -> str | None:
-    """The method of the plain ones and the peers with the best figure on the test rows."""
+def best_other(
+    objective: Objective, record: dict[str, Any], own_scores: bool = False
+) -> str | None:
+    """The method of the plain ones and the peers with the best figure on the test rows.
+
+    With `own_scores` only of those that are given the network's scores as they are.
+    """
     figures = {
         name: record["figures"][name][objective.figure]
         for name in (*PLAIN, *PEERS)
-        if name in record["figures"]
+        if name in record["figures"] and not (own_scores and name in _CALIBRATED)
     }
     if objective.figure == "count_ratio":
         figures = {name: -distance(value) for name, value in figures.items()}
@@ -80,35 +87,35 @@ def best_other(objective: Objective, record: dict[str, Any]) -> str | None:
 
 def _summary(records: list[dict[str, Any]]) -> str:
     """How often ours is best, tied or worse, and each cell in which another method is better."""
-    head = ["objective", "beside the best other: best", "tied", "worse", "beside each: best"]
-    lines = [_line([*head, "tied", "worse"]), _line(["---", *["---:"] * 6])]
-    verdicts = ("best", "tied", "worse")
+    beside = ("the best other", "the best other without our calibrator", "each other")
+    head = [f"beside {whom}: best, tied, worse" for whom in beside]
+    lines = [_line(["objective", *head]), _line(["---"] * (1 + len(beside)))]
     total: Counter[tuple[str, str]] = Counter()
     lost = []
     for objective in OBJECTIVES:
         counts: Counter[tuple[str, str]] = Counter()
         for record in records:
-            best = best_other(objective, record)
+            best = [best_other(objective, record, own_scores) for own_scores in (False, True)]
             for name, by in record["differences"][objective.name].items():
                 if name in OURS:
                     continue
-                counts["each", by["verdict"]] += 1
-                if name == best:
-                    counts["the best", by["verdict"]] += 1
+                for whom, there in zip(beside, (*best, name), strict=True):
+                    counts[whom, by["verdict"]] += name == there
                 if by["verdict"] == "worse":
                     lost.append(f"{record['network']}, {objective.name}: {name}, {_by(by)}")
         total += counts
-        lines.append(_counts(objective.name, counts, verdicts))
-    lines.append(_counts("all", total, verdicts))
+        lines.append(_counts(objective.name, counts, beside))
+    lines.append(_counts("all", total, beside))
     parts = ["Cells in which ours is best, tied or worse:\n\n" + "\n".join(lines) + "\n"]
     if lost:
         parts.append("Ours is worse than:\n\n" + "\n".join(f"- {line}" for line in lost) + "\n")
     return "\n".join(parts)
 
 
-def _counts(name: str, counts: Counter[tuple[str, str]], verdicts: tuple[str, ...]) -> str:
-    beside = ("the best", "each")
-    return _line([name, *(str(counts[whom, verdict]) for whom in beside for verdict in verdicts)])
+def _counts(name: str, counts: Counter[tuple[str, str]], beside: tuple[str, ...]) -> str:
+    verdicts = ("best", "tied", "worse")
+    cells = [", ".join(str(counts[whom, verdict]) for verdict in verdicts) for whom in beside]
+    return _line([name, *cells])
 
 
 def full(record: dict[str, Any]) -> str:
