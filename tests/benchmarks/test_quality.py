@@ -195,7 +195,7 @@ def test_a_class_without_fitting_labels_is_never_predicted(name: str, folder: Pa
     assert outcome.labels.shape == (300, len(WEIGHTS))
     by_class = outcome.labels.sum(axis=0)
     assert by_class[EMPTY] == 0
-    assert by_class.sum() > 0 or name == "MAPIE precision"
+    assert by_class.sum() > 0 or name.startswith("MAPIE precision")
 
 
 @pytest.mark.parametrize("block_cells", [70, 1 << 20])

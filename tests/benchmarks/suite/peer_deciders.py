@@ -12,7 +12,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from types import FrameType
@@ -198,6 +198,17 @@ def mapie(options: dict[str, Any]) -> Callable[[Scores], Labels]:
     return decide
 
 
+def mapie_of(risk: str, options: dict[str, Any]) -> dict[str, PeerDecider]:
+    """On the network's scores and on the calibrated ones."""
+    raw = PeerDecider(
+        mapie(options), "mapie", promise=(f"instance_{risk}", float(options["target_level"]))
+    )
+    return {
+        f"MAPIE {risk}": raw,
+        f"MAPIE {risk} (calibrated)": replace(raw, calibrated=True),
+    }
+
+
 _OPTIMAL_CUTOFFS = "optimal-classification-cutoffs"
 
 PEERS: dict[str, PeerDecider] = {
@@ -215,6 +226,9 @@ PEERS: dict[str, PeerDecider] = {
     ),
     "LibMultiLabel SCutFBR": PeerDecider(above(libmultilabel.scut_fbr), None),
     "LibMultiLabel micromacro": PeerDecider(above(libmultilabel.micro_macro), None),
+    "LibMultiLabel micromacro (calibrated)": PeerDecider(
+        above(libmultilabel.micro_macro), None, calibrated=True
+    ),
     "xCOLUMNs Frank-Wolfe macro-F1": PeerDecider(frank_wolfe("macro"), "xcolumns"),
     "xCOLUMNs Frank-Wolfe macro-F1 (calibrated)": PeerDecider(
         frank_wolfe("macro"), "xcolumns", calibrated=True
@@ -231,13 +245,7 @@ PEERS: dict[str, PeerDecider] = {
     "xCOLUMNs block coordinate at k (calibrated)": PeerDecider(
         block_coordinate(True), "xcolumns", calibrated=True
     ),
-    "MAPIE recall": PeerDecider(
-        mapie(MAPIE_RECALL), "mapie", promise=("instance_recall", MAPIE_RECALL["target_level"])
-    ),
-    "MAPIE precision": PeerDecider(
-        mapie(MAPIE_PRECISION),
-        "mapie",
-        promise=("instance_precision", MAPIE_PRECISION["target_level"]),
-    ),
+    **mapie_of("recall", MAPIE_RECALL),
+    **mapie_of("precision", MAPIE_PRECISION),
 }
 """By name; calibrated: given what our default calibrator makes of the scores."""
