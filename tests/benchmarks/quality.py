@@ -67,9 +67,24 @@ def main(arguments: list[str] | None = None) -> None:
     if options.full:
         print("\n".join(quality_report.full(record) for record in records))
     if options.output is not None:
-        paths = sorted(options.output.glob("*.json"))
-        records = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+        records = _of_today(options.output)
     print(quality_report.markdown(records), end="")
+
+
+def _of_today(folder: Path) -> list[dict[str, Any]]:
+    """What the folder holds, but for networks that were judged with other defaults."""
+    records = []
+    for path in sorted(folder.glob("*.json")):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if record["defaults"] == _defaults():
+            records.append(record)
+        else:
+            say(f"{record['network']} was judged with other defaults and is left out: run it again")
+    return records
+
+
+def _defaults() -> dict[str, str]:
+    return {objective.name: objective.default for objective in OBJECTIVES}
 
 
 def measure(
@@ -98,6 +113,7 @@ def measure(
         "network": network.name,
         "rows": [len(given.raw.labels), test_rows.shape[0]],
         "classes": test_rows.shape[1],
+        "defaults": _defaults(),
         "figures": {name: _plain(figures(one, frequency)) for name, one in found.items()},
         "differences": {objective.name: _differences(objective, found) for objective in OBJECTIVES},
         "seconds": {name: others.outcomes[name].seconds for name in found if name in PEERS},

@@ -98,6 +98,23 @@ def test_labels_that_are_kept_are_judged_without_the_peer(
     assert LOOP not in record["figures"]
 
 
+def test_networks_that_were_judged_with_other_defaults_are_left_out(
+    folder: Path, tmp_path: Path, monkeypatch, capsys
+):
+    arguments = [str(folder), "--methods", "", "--output", str(tmp_path), "--networks"]
+    quality.main([*arguments, "tiny/softmax"])
+    macro = replace(OBJECTIVES[0], default="one cut")
+    monkeypatch.setattr(quality, "OBJECTIVES", (macro, *OBJECTIVES[1:]))
+    monkeypatch.setattr(quality_report, "OBJECTIVES", (macro, *OBJECTIVES[1:]))
+
+    quality.main([*arguments, "tiny/weighted"])
+
+    printed = capsys.readouterr()
+    assert "macro-F1, ours by `one cut`" in printed.out
+    assert "tiny/softmax" not in printed.out.split("macro-F1, ours by `one cut`")[1]
+    assert "tiny/softmax was judged with other defaults" in printed.err
+
+
 def test_other_scores_are_another_key():
     scores = Scores(np.zeros((3, 2), np.float32), np.eye(3, 2) > 0, np.zeros((4, 2), np.float32))
 
