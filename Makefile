@@ -35,6 +35,7 @@ bench-full: .venv-bench/installed
 	$(BENCH) tests/benchmarks/speed.py --folder .benchmarks/case --output .benchmarks/full
 	$(BENCH) tests/benchmarks/simulation.py --output .benchmarks/simulation.json
 	$(BENCH) tests/benchmarks/calibration.py $(LOGITS) --output .benchmarks/calibration
+	$(BENCH) tests/benchmarks/quality.py $(LOGITS) --output .benchmarks/quality
 
 clean:
 	rm -rf .venv .venv-bench calibrate-demo

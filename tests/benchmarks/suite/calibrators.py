@@ -49,12 +49,16 @@ def corrected(network: SavedNetwork) -> Floats | None:
     return None if weight is None else _transformed(cal.PosWeightCorrection(weight), network)
 
 
+def default(network: SavedNetwork) -> Any:
+    """What the library offers for a network of this kind, fitted to its validation logits."""
+    by_loss = cal.HierarchicalScaling(network.pos_weight)
+    calibrator = cal.SoftmaxInclusion() if network.is_softmax else by_loss
+    return calibrator.fit(network.logits("val"), network.labels("val"))
+
+
 def hierarchical(network: SavedNetwork) -> Floats:
-    """The default: what the library offers for a network of this kind."""
-    if network.is_softmax:
-        fitted = cal.SoftmaxInclusion().fit(network.logits("val"), network.labels("val"))
-        return fitted.transform(network.logits("test"))
-    return _transformed(cal.HierarchicalScaling(network.pos_weight), network)
+    """The default."""
+    return default(network).transform(network.logits("test"))
 
 
 def plain(calibrator: type[Any]) -> Callable[[SavedNetwork], Floats]:

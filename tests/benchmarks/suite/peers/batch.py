@@ -14,14 +14,32 @@ from suite.case import Case, Rules
 
 
 @dataclass(frozen=True)
-class Columns:
-    """The classes ``first:last``.
+class Lines:
+    """Some classes, each a contiguous line.
 
     Attributes
     ----------
     scores : float32, (n_classes_here, n_rows)
-        Logits, each class a contiguous line.
+        Logits.
     truth : bool, (n_classes_here, n_rows)
+    """
+
+    scores: NDArray[np.float32]
+    truth: NDArray[np.bool_]
+
+    @property
+    def probabilities(self) -> NDArray[np.float64]:
+        """Sigmoids of the scores, in float64, which keeps distinct scores distinct."""
+        return np.asarray(special.expit(self.scores.astype(np.float64)))
+
+
+@dataclass(frozen=True)
+class Columns(Lines):
+    """The classes ``first:last`` of a case.
+
+    Attributes
+    ----------
+    first, last : int
     rules : Rules
         Those of the case, of all classes.
     """
@@ -30,8 +48,6 @@ class Columns:
     fewest: ClassVar[int] = 1
     first: int
     last: int
-    scores: NDArray[np.float32]
-    truth: NDArray[np.bool_]
     rules: Rules
 
     @staticmethod
@@ -49,12 +65,7 @@ class Columns:
         """Gather some classes; their order is random, so that these are a sample."""
         scores = np.array(case.logits[:, first:last].T, order="C")
         truth = case.labels_by_class[:, first:last].toarray().T.astype(bool, order="C")
-        return cls(first, last, scores, truth, case.rules)
-
-    @property
-    def probabilities(self) -> NDArray[np.float64]:
-        """Sigmoids of the scores, in float64, which keeps distinct scores distinct."""
-        return np.asarray(special.expit(self.scores.astype(np.float64)))
+        return cls(scores, truth, first, last, case.rules)
 
     @property
     def calibrated(self) -> NDArray[np.float64]:

@@ -103,7 +103,7 @@ def measure(
         PeerRecord(job, peer.name, peer.note, peer.same_job, peer.batch.unit) for job in wanted
     ]
     try:
-        with _quiet():
+        with quiet():
             peer.run(peer.prepare(peer.batch.of(tiny, 0, _WARM_UP)))
             gc.collect()
             read = stream_read_seconds(case.logits)
@@ -174,7 +174,7 @@ def _target(job: str, peer: Peer, ratio: float | None) -> Target | None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Warnings of peers are not ours to show, and stdout is for the tables."""
     with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
         warnings.simplefilter("ignore")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -52,18 +53,32 @@ def _labelled_rows(batch: Rows) -> tuple[NDArray[np.float32], NDArray[np.int64]]
     return batch.scores[some], labels[some]
 
 
-def mapie_in_batches(inputs: tuple[NDArray[np.float32], NDArray[np.int64]]) -> Any:
-    """Conformal control of the recall; its arrays are rows x classes x 100 thresholds."""
-    from mapie.risk_control import MultiLabelClassificationController
+MAPIE_RECALL = {"risk": "recall", "method": "crc", "target_level": 0.8}
+MAPIE_PRECISION = {
+    "risk": "precision",
+    "method": "ltt",
+    "target_level": 0.5,
+    "confidence_level": 0.9,
+}
+"""Conformal control of the mean recall, and a precision that holds with a probability."""
 
-    scores, labels = inputs
-    control = MultiLabelClassificationController(
-        predict_function=special.expit, risk="recall", method="crc", target_level=0.8
-    )
-    for row in range(0, len(scores), _MAPIE_ROWS):
-        here = slice(row, row + _MAPIE_ROWS)
-        control.compute_risks(scores[here], labels[here])
-    return control.compute_best_predict_param().best_predict_param
+
+def mapie_in_batches(
+    options: dict[str, Any],
+) -> Callable[[tuple[NDArray[np.float32], NDArray[np.int64]]], Any]:
+    """One threshold on probabilities; its arrays are rows x classes x 100 thresholds."""
+
+    def run(inputs: tuple[NDArray[np.float32], NDArray[np.int64]]) -> Any:
+        from mapie.risk_control import MultiLabelClassificationController
+
+        scores, labels = inputs
+        control = MultiLabelClassificationController(predict_function=special.expit, **options)
+        for row in range(0, len(scores), _MAPIE_ROWS):
+            here = slice(row, row + _MAPIE_ROWS)
+            control.compute_risks(scores[here], labels[here])
+        return control.compute_best_predict_param().best_predict_param
+
+    return run
 
 
 PEERS = (
@@ -78,7 +93,7 @@ PEERS = (
     Peer(
         f"MAPIE, {_MAPIE_ROWS} rows at a time",
         Rows,
-        mapie_in_batches,
+        mapie_in_batches(MAPIE_RECALL),
         {"shared": None},
         _labelled_rows,
         note="another goal: a recall of 0.8 that is guaranteed; tries 100 thresholds",

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from calibrate.metrics import f_beta, mcc
 from suite.jobs import Result, profit
-from suite.peers.batch import Columns
+from suite.peers.batch import Columns, Lines
 from suite.peers.peer import Peer
 from suite.peers.scores_classifier import frozen
 from suite.peers.verdict import Metric, SameDecisions, same_decisions
@@ -23,7 +23,7 @@ def _best_f1(precision: Any, recall: Any, thresholds: Any) -> float:
     return float(thresholds[f1[:-1].argmax()])
 
 
-def scikit_learn_pr_loop(batch: Columns) -> NDArray[np.float64]:
+def scikit_learn_pr_loop(batch: Lines) -> NDArray[np.float64]:
     """The recipe that everybody writes."""
     from sklearn.metrics import precision_recall_curve
 
@@ -31,7 +31,7 @@ def scikit_learn_pr_loop(batch: Columns) -> NDArray[np.float64]:
     return np.array([_best_f1(*precision_recall_curve(y, z)) for y, z in pairs])
 
 
-def scikit_learn_tuned(batch: Columns) -> NDArray[np.float64]:
+def scikit_learn_tuned(batch: Lines) -> NDArray[np.float64]:
     """One frozen column after the other: it takes no second class."""
     from sklearn.model_selection import TunedThresholdClassifierCV
 
@@ -44,10 +44,10 @@ def scikit_learn_tuned(batch: Columns) -> NDArray[np.float64]:
     return np.array(found)
 
 
-def scikit_learn_roc_loop(metric: Metric) -> Callable[[Columns], NDArray[np.float64]]:
+def scikit_learn_roc_loop(metric: Metric) -> Callable[[Lines], NDArray[np.float64]]:
     """The counts at every distinct score, by ``roc_curve``, and the metric of them."""
 
-    def run(batch: Columns) -> NDArray[np.float64]:
+    def run(batch: Lines) -> NDArray[np.float64]:
         from sklearn.metrics import roc_curve
 
         found = []
@@ -63,7 +63,7 @@ def scikit_learn_roc_loop(metric: Metric) -> Callable[[Columns], NDArray[np.floa
     return run
 
 
-def _torch_inputs(batch: Columns) -> tuple[Any, Any]:
+def _torch_inputs(batch: Lines) -> tuple[Any, Any]:
     import torch
 
     scores = torch.from_numpy(batch.probabilities.T.copy())
@@ -88,7 +88,7 @@ def torchmetrics_exact(inputs: tuple[Any, Any]) -> NDArray[np.float64]:
 _BINS = 100
 
 
-def _torch_inputs_float32(batch: Columns) -> tuple[Any, Any]:
+def _torch_inputs_float32(batch: Lines) -> tuple[Any, Any]:
     probabilities, truth = _torch_inputs(batch)
     return probabilities.float(), truth
 
@@ -110,7 +110,7 @@ def torchmetrics_binned(inputs: tuple[Any, Any]) -> NDArray[np.float64]:
     return np.asarray(thresholds[best].double().numpy())
 
 
-def _probabilities(batch: Columns) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
+def as_probabilities(batch: Lines) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
     return batch.probabilities, batch.truth.astype(np.int8)
 
 
@@ -137,15 +137,19 @@ def _dense_and_calibrated(batch: Columns) -> tuple[NDArray[np.float64], NDArray[
     return batch.truth.T.astype(np.float64, order="C"), np.array(batch.calibrated.T, order="C")
 
 
-def xcolumns_frank_wolfe(inputs: tuple[NDArray[np.float64], NDArray[np.float64]]) -> Any:
-    """A mixture of classifiers for the highest macro-F1, without a budget of labels per row."""
-    from xcolumns.frank_wolfe import find_classifier_using_fw
-    from xcolumns.metrics import macro_f1_score_on_conf_matrix
+def xcolumns_frank_wolfe(
+    average: str, max_iters: int
+) -> Callable[[tuple[NDArray[np.float64], NDArray[np.float64]]], Any]:
+    """A mixture of classifiers for the highest macro- or micro-F1; any number of labels per row."""
 
-    truth, probabilities = inputs
-    return find_classifier_using_fw(
-        truth, probabilities, macro_f1_score_on_conf_matrix, k=0, max_iters=20, seed=0
-    )
+    def run(inputs: tuple[NDArray[np.float64], NDArray[np.float64]]) -> Any:
+        from xcolumns import metrics
+        from xcolumns.frank_wolfe import find_classifier_using_fw
+
+        metric = getattr(metrics, f"{average}_f1_score_on_conf_matrix")
+        return find_classifier_using_fw(*inputs, metric, k=0, max_iters=max_iters, seed=0)
+
+    return run
 
 
 def _judge_scores(
@@ -225,12 +229,12 @@ PEERS = (
         Columns,
         optimal_cutoffs("f1"),
         {"f1": _judge_probabilities("F1", _F1)},
-        _probabilities,
+        as_probabilities,
     ),
     Peer(
         "xCOLUMNs Frank-Wolfe",
         Columns,
-        xcolumns_frank_wolfe,
+        xcolumns_frank_wolfe("macro", 20),
         {"f1": _judge_mixture},
         _dense_and_calibrated,
         note="another algorithm for macro-F1, on calibrated probabilities; 20 steps at most",
@@ -247,7 +251,7 @@ PEERS = (
         Columns,
         optimal_cutoffs("mcc", mcc),
         {"mcc": _judge_probabilities("MCC", mcc)},
-        _probabilities,
+        as_probabilities,
         note=_QUADRATIC,
     ),
     Peer(
@@ -261,7 +265,7 @@ PEERS = (
         Columns,
         optimal_cutoffs("profit", profit),
         {"profit": _judge_probabilities("profit", profit)},
-        _probabilities,
+        as_probabilities,
         note=_QUADRATIC,
     ),
 )
