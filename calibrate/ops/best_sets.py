@@ -82,14 +82,14 @@ class BestSetOp(HighestOp):
             plain = number(value, name, above=-np.inf)
             object.__setattr__(self, name, plain)
 
-    def counts(self, logits: Float32) -> Sizes:
+    def counts(self, scores: Float32) -> Sizes:
         """How many labels each row gets, shape (n_rows,)."""
-        n_rows, n_classes = logits.shape
+        n_rows, n_classes = scores.shape
         height = max(1, _CACHED_CELLS // max(1, n_classes))
         k = np.empty(n_rows, dtype=np.int64)
         for start in range(0, n_rows, height):
             part = slice(start, start + height)
-            k[part] = self._sizes(sigmoid(logits[part]))
+            k[part] = self._sizes(sigmoid(scores[part]))
         return k
 
     def _sizes(self, p: Float32) -> Sizes:

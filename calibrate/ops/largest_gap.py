@@ -22,15 +22,15 @@ class LargestGap(HighestOp):
 
     wire_name: ClassVar[str] = "largest_gap"
 
-    def counts(self, logits: Float32) -> NDArray[np.int64]:
+    def counts(self, scores: Float32) -> NDArray[np.int64]:
         """How many labels each row gets, shape (n_rows,)."""
-        falling = -np.sort(-logits, axis=1).astype(np.float64)
+        falling = -np.sort(-scores, axis=1).astype(np.float64)
         with np.errstate(over="ignore"):
             probabilities = 1.0 / (1.0 + np.exp(-falling))
         gaps = probabilities[:, :-1] - probabilities[:, 1:]
         gaps[falling[:, 1:] == -np.inf] = 0.0
         if gaps.shape[1] == 0:
-            return np.zeros(len(logits), dtype=np.int64)
+            return np.zeros(len(scores), dtype=np.int64)
         largest = gaps.argmax(axis=1)
         some = gaps[np.arange(len(gaps)), largest] > 0
         return np.where(some, largest + 1, 0).astype(np.int64)

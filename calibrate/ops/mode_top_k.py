@@ -47,11 +47,11 @@ class ModeTopK(HighestOp):
         object.__setattr__(self, "min_k", int(self.min_k))
         object.__setattr__(self, "max_k", None if self.max_k is None else int(self.max_k))
 
-    def counts(self, logits: Float32) -> NDArray[np.int64]:
+    def counts(self, scores: Float32) -> NDArray[np.int64]:
         """How many labels each row gets, shape (n_rows,)."""
-        most = logits.shape[1] if self.max_k is None else min(self.max_k, logits.shape[1])
+        most = scores.shape[1] if self.max_k is None else min(self.max_k, scores.shape[1])
         least = min(self.min_k, most)
-        return np.asarray(np.clip(likeliest_counts(logits), least, most), dtype=np.int64)
+        return np.asarray(np.clip(likeliest_counts(scores), least, most), dtype=np.int64)
 
 
 def likeliest_counts(logits: Float32) -> NDArray[np.int64]:

@@ -50,6 +50,6 @@ class WeightedTopK(HighestOp):
         weighted[logits == -np.inf] = -np.inf
         return weighted
 
-    def counts(self, logits: Float32) -> NDArray[np.int64]:
+    def counts(self, scores: Float32) -> NDArray[np.int64]:
         """``k``, or all classes where there are fewer, shape (n_rows,)."""
-        return np.full(len(logits), min(self.k, logits.shape[1]), dtype=np.int64)
+        return np.full(len(scores), min(self.k, scores.shape[1]), dtype=np.int64)
