@@ -158,6 +158,8 @@ class Calibrator(_Step):
     """Logits to better logits. A new one is one file with ``__init__`` and ``_fit``."""
 
     registry: ClassVar[dict[str, type[Any]]] = {}
+    learns_from_rows: ClassVar[bool] = True
+    """Whether the op depends on the rows at all; False where options alone make it."""
     op_: CalibrationOp
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -182,6 +184,8 @@ class DecisionRule(_Step):
     """Logits to labels. A new one is one file with ``__init__`` and ``_fit``."""
 
     registry: ClassVar[dict[str, type[Any]]] = {}
+    needs_rows_apart: ClassVar[bool] = False
+    """Whether what it promises holds only on rows that no step before it has been fitted to."""
     op_: DecisionOp
     n_classes_: int
 
@@ -193,6 +197,10 @@ class DecisionRule(_Step):
         """Fit to evidence that is already checked."""
         self.n_classes_ = evidence.n_classes
         return super().fit_evidence(evidence)
+
+    def wants_rows_apart(self) -> bool:
+        """`needs_rows_apart` of this rule, or of the one that it is made around."""
+        return self.needs_rows_apart
 
     def predict(self, logits: Any, *, nan: NanPolicy = "raise") -> Any:
         """Labels of the rows, scipy CSR, bool, (n_rows, n_classes)."""

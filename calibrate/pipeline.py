@@ -30,6 +30,13 @@ class Pipeline(BaseEstimator):  # type: ignore[misc]
         Fitted in turn; may be empty.
     rule : DecisionRule
         Fitted on the calibrated logits.
+    share_apart : float
+        Share of the rows, between 0 and 1, that is kept apart for a rule whose promise needs rows
+        that no calibrator was fitted to (`RecallGuarantee`, `PrecisionGuarantee`, `RiskControl`).
+        They are drawn at random; where rows come in groups, or there are enough, give them to
+        `fit`. For other rules, and where no calibrator learns from rows, all rows serve all steps.
+    seed : int
+        Of the draw.
 
     Attributes
     ----------
@@ -50,9 +57,18 @@ class Pipeline(BaseEstimator):  # type: ignore[misc]
     np.True_
     """
 
-    def __init__(self, calibrators: Sequence[Calibrator], rule: DecisionRule) -> None:
+    def __init__(
+        self,
+        calibrators: Sequence[Calibrator],
+        rule: DecisionRule,
+        *,
+        share_apart: float = 0.5,
+        seed: int = 0,
+    ) -> None:
         self.calibrators = calibrators
         self.rule = rule
+        self.share_apart = share_apart
+        self.seed = seed
 
     def fit(
         self,
@@ -61,6 +77,7 @@ class Pipeline(BaseEstimator):  # type: ignore[misc]
         *,
         class_names: Any = None,
         nan: NanPolicy = "raise",
+        apart: tuple[Any, Any] | None = None,
     ) -> Self:
         """Fit all steps to rows of logits and labels.
 
@@ -72,6 +89,8 @@ class Pipeline(BaseEstimator):  # type: ignore[misc]
             Shape (n_rows, n_classes); see `calibrate.data.as_labels`.
         class_names : sequence of str, or path, optional
         nan : {"raise", "negative"}
+        apart : tuple of logits and labels, optional
+            Other rows, to fit the rule to, in the place of a share of these.
 
         Returns
         -------
@@ -83,7 +102,15 @@ class Pipeline(BaseEstimator):  # type: ignore[misc]
             If the input is not what it must be; the message says where.
         """
         rows = labelled_logits(logits, labels, class_names=class_names, nan=nan)
-        return self.fit_evidence(Evidence(rows))
+        if apart is None:
+            return self.fit_evidence(Evidence(rows))
+        others = labelled_logits(*apart, class_names=class_names, nan=nan)
+        if others.shape[1] != rows.shape[1]:
+            raise ValueError(
+                f"rows apart must have the {rows.shape[1]} classes of the others, got "
+                f"{others.shape[1]}"
+            )
+        return self.fit_evidence(Evidence(rows), apart=Evidence(others))
 
     def fit_from(self, histogram: ScoreHistogram) -> Self:
         """Fit all steps to a histogram of scores; thresholds are exact up to its grid.
@@ -95,17 +122,44 @@ class Pipeline(BaseEstimator):  # type: ignore[misc]
         """
         return self.fit_evidence(Evidence(histogram=histogram))
 
-    def fit_evidence(self, evidence: Evidence) -> Self:
-        """Fit all steps to evidence that is already checked."""
+    def fit_evidence(
+        self,
+        evidence: Evidence,
+        shared: FittedOnce | None = None,
+        apart: Evidence | None = None,
+    ) -> Self:
+        """Fit all steps to evidence that is already checked.
+
+        Parameters
+        ----------
+        evidence : Evidence
+        shared : FittedOnce, optional
+            Calibrators that other pipelines have fitted to the same evidence.
+        apart : Evidence, optional
+            Other rows, to fit the rule to.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the steps are not what they must be, or there are no rows to keep apart.
+        """
         self._check_steps()
+        fit_once = FittedOnce() if shared is None else shared
         n_rows, positives = evidence.n_rows, int(evidence.positives.sum())
         names, probabilities = evidence.class_names, evidence.from_probabilities
+        told: dict[str, Any] = {}
+        if apart is not None:
+            told = {"n_rows_apart": apart.n_rows}
+        elif self._keeps_rows_apart():
+            evidence, apart = self._dealt(evidence)
+            told = {"n_rows_apart": apart.n_rows, "seed": int(self.seed)}
         self.calibrators_: list[Calibrator] = []
         for step in self.calibrators:
-            fitted = clone(step).fit_evidence(evidence)
+            fitted, evidence = fit_once(step, evidence)
             self.calibrators_.append(fitted)
-            evidence = evidence.after(fitted.op_)
-        self.rule_: DecisionRule = clone(self.rule).fit_evidence(evidence)
+            apart = None if apart is None else apart.after(fitted.op_)
+        last = evidence if apart is None else apart
+        self.rule_: DecisionRule = clone(self.rule).fit_evidence(last)
         self.decision_ = Decision(
             tuple(step.op_ for step in self.calibrators_),
             self.rule_.op_,
@@ -117,9 +171,35 @@ class Pipeline(BaseEstimator):  # type: ignore[misc]
                 "n_rows": n_rows,
                 "n_positives": positives,
                 "input": "probabilities" if probabilities else "logits",
+                **told,
             },
         )
         return self
+
+    def _keeps_rows_apart(self) -> bool:
+        learning = any(step.learns_from_rows for step in self.calibrators)
+        return learning and self.rule.wants_rows_apart()
+
+    def _dealt(self, evidence: Evidence) -> tuple[Evidence, Evidence]:
+        """Evidence for the calibrators, and that of the rows kept apart for the rule."""
+        name = type(self.rule).__name__
+        if not 0 < self.share_apart < 1:
+            raise ValueError(f"share_apart must be above 0 and below 1, got {self.share_apart}")
+        if not evidence.has_rows:
+            raise TypeError(
+                f"{name} needs rows that the calibrators were not fitted to, got a histogram of all"
+            )
+        n_rows = evidence.n_rows
+        n_apart = round(n_rows * self.share_apart)
+        if not 0 < n_apart < n_rows:
+            raise ValueError(
+                f"{name} needs rows that the calibrators were not fitted to, got {n_rows} rows in "
+                f"all, of which {n_apart} are to be kept apart"
+            )
+        order = np.random.default_rng(self.seed).permutation(n_rows)
+        parts = (np.sort(order[n_apart:]), np.sort(order[:n_apart]))
+        ours, apart = (Evidence(evidence.rows.take(part)) for part in parts)
+        return ours, apart
 
     def _check_steps(self) -> None:
         if not isinstance(self.calibrators, Sequence):
@@ -146,6 +226,22 @@ class Pipeline(BaseEstimator):  # type: ignore[misc]
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted decision to a rule file; see `Decision.save`."""
         self._decision().save(path)
+
+
+class FittedOnce:
+    """Calibrators, each fitted once to the same evidence for all pipelines that begin with it."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[int, int], tuple[Calibrator, Evidence, Calibrator, Evidence]] = {}
+
+    def __call__(self, step: Calibrator, evidence: Evidence) -> tuple[Calibrator, Evidence]:
+        """The fitted clone of a step, and the evidence after it."""
+        key = id(step), id(evidence)
+        if key not in self._made:
+            fitted = clone(step).fit_evidence(evidence)
+            # what the key stands for is kept, so that it stands for nothing else later
+            self._made[key] = step, evidence, fitted, evidence.after(fitted.op_)
+        return self._made[key][2:]
 
 
 def _describe(step: Calibrator | DecisionRule) -> dict[str, Any]:

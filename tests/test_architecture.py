@@ -22,7 +22,7 @@ ROOMS = [
     {"hierarchy", "best_sets"},
     {"calibrators", "rules", "evaluation"},
     {"pipeline"},
-    {"crossfit"},
+    {"crossfit", "objectives"},
     {"comparison", "compilation", "demo"},
     {"cli"},
 ]

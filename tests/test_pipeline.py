@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.metrics import precision_recall_curve
 
 import calibrate as cal
+from calibrate import ops
+from calibrate.base import DecisionRule, Fitted
+from calibrate.crossfit import cross_fit_many
 from calibrate.data import labelled_logits
+from calibrate.pipeline import FittedOnce
 from calibrate.statistics import Evidence
 
 
@@ -182,3 +188,194 @@ def test_a_metric_that_is_none_is_refused(rule, metric):
 def test_one_calibrator_is_not_a_list_of_them():
     with pytest.raises(TypeError, match="calibrators must be a list, got PlattScaling"):
         cal.Pipeline(cal.PlattScaling(), cal.TopK(1)).fit(*example())
+
+
+# rows kept apart
+
+
+class CutAtHighest(DecisionRule):
+    """Cuts at the highest score that it sees, so that its threshold tells which rows it got."""
+
+    needs_rows_apart = True
+
+    def _fit(self, evidence):
+        highest = np.concatenate([b.scores for b in evidence.rows.blocks()]).max(axis=0)
+        return Fitted(ops.Threshold(highest))
+
+
+def leaning_rows(n_rows=60, n_classes=3):
+    """Logits that lean towards the labels, no two of them equal, and the labels."""
+    rng = np.random.default_rng(5)
+    labels = rng.random((n_rows, n_classes)) < 0.4
+    return (labels + rng.normal(size=labels.shape)).astype(np.float32), labels
+
+
+def parts_of(seed, n_rows=60, share=0.5):
+    order = np.random.default_rng(seed).permutation(n_rows)
+    n_apart = round(n_rows * share)
+    return np.sort(order[n_apart:]), np.sort(order[:n_apart])
+
+
+@pytest.mark.parametrize(("seed", "share"), [(0, 0.5), (3, 0.2)])
+def test_a_rule_that_needs_them_gets_rows_that_no_calibrator_has_seen(seed, share):
+    logits, labels = leaning_rows()
+    ours, apart = parts_of(seed, share=share)
+
+    fitted = cal.Pipeline([cal.PlattScaling()], CutAtHighest(), share_apart=share, seed=seed).fit(
+        logits, labels
+    )
+
+    alone = cal.PlattScaling().fit(logits[ours], labels[ours])
+    assert fitted.calibrators_[0].op_.same_as(alone.op_)
+    assert fitted.rule_.op_.threshold.tolist() == (
+        alone.transform(logits[apart]).max(axis=0).tolist()
+    )
+    told = fitted.decision_.provenance
+    assert (told["n_rows"], told["n_rows_apart"], told["seed"]) == (60, len(apart), seed)
+
+
+def test_rows_apart_may_be_given():
+    logits, labels = leaning_rows()
+    pipeline = cal.Pipeline([cal.PlattScaling()], CutAtHighest())
+
+    fitted = pipeline.fit(logits[:40], labels[:40], apart=(logits[40:], labels[40:]))
+
+    alone = cal.PlattScaling().fit(logits[:40], labels[:40])
+    assert fitted.calibrators_[0].op_.same_as(alone.op_)
+    highest = alone.transform(logits[40:]).max(axis=0)
+    assert fitted.rule_.op_.threshold.tolist() == highest.tolist()
+    told = fitted.decision_.provenance
+    assert (told["n_rows"], told["n_rows_apart"]) == (40, 20)
+    assert "seed" not in told
+
+
+@pytest.mark.parametrize("calibrators", [[], [cal.PosWeightCorrection(3.0)]], ids=["none", "given"])
+def test_nothing_is_kept_apart_where_nothing_was_learned(calibrators):
+    logits, labels = leaning_rows()
+
+    fitted = cal.Pipeline(calibrators, CutAtHighest()).fit(logits, labels)
+
+    calibrated = logits
+    for step in fitted.calibrators_:
+        calibrated = step.transform(calibrated)
+    assert fitted.rule_.op_.threshold.tolist() == calibrated.max(axis=0).tolist()
+    assert "n_rows_apart" not in fitted.decision_.provenance
+
+
+def test_other_rules_get_all_rows():
+    logits, labels = leaning_rows()
+
+    fitted = cal.Pipeline([cal.PlattScaling()], cal.ExpectedCountTopK()).fit(logits, labels)
+
+    assert fitted.calibrators_[0].op_.same_as(cal.PlattScaling().fit(logits, labels).op_)
+    assert "n_rows_apart" not in fitted.decision_.provenance
+
+
+def test_overrides_around_a_rule_keep_rows_apart_for_it():
+    logits, labels = leaning_rows()
+
+    fitted = cal.Pipeline([cal.PlattScaling()], cal.Overridden(CutAtHighest())).fit(logits, labels)
+
+    assert fitted.decision_.provenance["n_rows_apart"] == 30
+
+
+def test_cross_fitting_keeps_rows_apart_in_every_fit():
+    logits, labels = leaning_rows()
+    pipeline = cal.Pipeline([cal.PlattScaling()], CutAtHighest())
+
+    found = cal.cross_fit(pipeline, logits, labels, folds=3)
+
+    alone = cal.Pipeline([cal.PlattScaling()], CutAtHighest()).fit(logits, labels)
+    assert found.decision.rule.same_as(alone.decision_.rule)
+
+
+def test_a_histogram_of_all_rows_has_none_apart():
+    logits, labels = leaning_rows()
+    histogram = Evidence(labelled_logits(logits, labels)).histogram
+
+    with pytest.raises(TypeError, match="CutAtHighest needs rows that the calibrators were not"):
+        cal.Pipeline([cal.PlattScaling()], CutAtHighest()).fit_from(histogram)
+
+
+@pytest.mark.parametrize(
+    ("options", "n_rows", "said"),
+    [
+        ({"share_apart": 0}, 60, "share_apart must be above 0 and below 1, got 0"),
+        ({"share_apart": 1.0}, 60, "share_apart must be above 0 and below 1, got 1.0"),
+        ({"share_apart": float("nan")}, 60, "share_apart must be above 0 and below 1, got nan"),
+        ({"share_apart": 0.01}, 20, "got 20 rows in all, of which 0 are to be kept apart"),
+        ({}, 1, "got 1 rows in all, of which 0 are to be kept apart"),
+    ],
+)
+def test_a_share_that_leaves_a_part_empty_is_refused(options, n_rows, said):
+    logits, labels = leaning_rows()
+    pipeline = cal.Pipeline([cal.PlattScaling()], CutAtHighest(), **options)
+
+    with pytest.raises(ValueError, match=said):
+        pipeline.fit(logits[:n_rows], labels[:n_rows])
+
+
+def test_rows_apart_of_other_classes_are_refused():
+    logits, labels = leaning_rows()
+
+    with pytest.raises(ValueError, match="rows apart must have the 3 classes of the others, got 2"):
+        cal.Pipeline([], CutAtHighest()).fit(logits, labels, apart=(logits[:, :2], labels[:, :2]))
+
+
+# fitting once
+
+
+class CountingPlatt(cal.PlattScaling):
+    """Platt scaling that counts its fits."""
+
+    fits: ClassVar[list[int]] = []
+
+    def _fit(self, evidence):
+        self.fits.append(evidence.n_rows)
+        return super()._fit(evidence)
+
+
+def test_what_several_pipelines_begin_with_is_fitted_once():
+    logits, labels = leaning_rows()
+    evidence, shared, step = (
+        Evidence(labelled_logits(logits, labels)),
+        FittedOnce(),
+        CountingPlatt(),
+    )
+    CountingPlatt.fits.clear()
+
+    made = [
+        cal.Pipeline([step], rule).fit_evidence(evidence, shared)
+        for rule in (cal.ExpectedCountTopK(), cal.FixedThreshold())
+    ]
+
+    assert CountingPlatt.fits == [60]
+    assert made[0].calibrators_[0].op_ is made[1].calibrators_[0].op_
+    alone = cal.Pipeline([cal.PlattScaling()], cal.ExpectedCountTopK()).fit(logits, labels)
+    assert made[0].decision_.rule.same_as(alone.decision_.rule)
+
+
+def test_another_step_or_other_evidence_is_fitted_anew():
+    logits, labels = leaning_rows()
+    shared, step = FittedOnce(), CountingPlatt()
+    some, all_rows = (Evidence(labelled_logits(logits[:n], labels[:n])) for n in (40, 60))
+    CountingPlatt.fits.clear()
+
+    for one, evidence in ((step, all_rows), (CountingPlatt(), all_rows), (step, some)):
+        cal.Pipeline([one], cal.FixedThreshold()).fit_evidence(evidence, shared)
+
+    assert CountingPlatt.fits == [60, 60, 40]
+
+
+def test_cross_fitting_many_fits_what_they_share_once_a_fold():
+    logits, labels = leaning_rows()
+    step = CountingPlatt()
+    pipelines = {
+        "a": cal.Pipeline([step], cal.ExpectedCountTopK()),
+        "b": cal.Pipeline([step], cal.FixedThreshold()),
+    }
+    CountingPlatt.fits.clear()
+
+    cross_fit_many(pipelines, labelled_logits(logits, labels), folds=4)
+
+    assert CountingPlatt.fits == [45, 45, 45, 45, 60]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from calibrate.base import Calibrator, Fitted
 from calibrate.ops import AsymmetricLoss
 from calibrate.statistics import Evidence
@@ -63,6 +65,8 @@ class AsymmetricLossCorrection(Calibrator):
            [0.05],
            [0.5 ]], dtype=float32)
     """
+
+    learns_from_rows: ClassVar[bool] = False
 
     def __init__(
         self,

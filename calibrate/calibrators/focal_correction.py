@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from calibrate.base import Calibrator, Fitted
 from calibrate.ops import Focal
 from calibrate.statistics import Evidence
@@ -52,6 +54,8 @@ class FocalCorrection(Calibrator):
            [0.0936],
            [0.5   ]], dtype=float32)
     """
+
+    learns_from_rows: ClassVar[bool] = False
 
     def __init__(self, gamma: float = 2.0, alpha: float = 0.5) -> None:
         self.gamma = gamma

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -66,6 +66,8 @@ class PosWeightCorrection(Calibrator):
     >>> 1 / (1 + np.exp(-smoothed.transform(learned)))
     array([[0.95]], dtype=float32)
     """
+
+    learns_from_rows: ClassVar[bool] = False
 
     def __init__(self, pos_weight: Any, label_smoothing: float = 0.0) -> None:
         self.pos_weight = pos_weight

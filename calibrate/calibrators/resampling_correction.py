@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +59,8 @@ class ResamplingCorrection(Calibrator):
     >>> 1 / (1 + np.exp(-correction.transform(logits)))
     array([[0.00990099]], dtype=float32)
     """
+
+    learns_from_rows: ClassVar[bool] = False
 
     def __init__(self, keep_positives: Any = 1.0, keep_negatives: Any = 1.0) -> None:
         self.keep_positives = keep_positives

@@ -33,7 +33,7 @@ from calibrate.decision import Decision
 from calibrate.evaluation import evaluate_decided, evaluate_rows
 from calibrate.metrics import f_beta
 from calibrate.ops import RowLabels
-from calibrate.pipeline import Pipeline
+from calibrate.pipeline import FittedOnce, Pipeline
 from calibrate.statistics import Evidence, ScoreHistogram
 
 __all__ = ["CrossFit", "FoldError", "cross_fit", "cross_fit_many", "deal_rows", "optimism"]
@@ -167,14 +167,12 @@ def cross_fit_many(
         # each fit would find the same about its classes as the one on all rows does
         warnings.simplefilter("ignore", FitWarning)
         for rest in _rest_of_each_fold(whole, rows, fold):
-            for name, pipeline in pipelines.items():
-                held_out[name].append(copy(pipeline).fit_evidence(rest).decision_)
+            for name, decision in _fitted_to(rest, pipelines):
+                held_out[name].append(decision)
     held_out = {name: _adapted(made, rows, fold) for name, made in held_out.items()}
     # histograms are let go as soon as nothing more is fitted from them
     del rest
-    shipped = {
-        name: copy(pipeline).fit_evidence(whole).decision_ for name, pipeline in pipelines.items()
-    }
+    shipped = dict(_fitted_to(whole, pipelines))
     del whole
     made = {}
     for name, decision in shipped.items():
@@ -191,6 +189,15 @@ def cross_fit_many(
         told = {**decision.provenance, "cross_fit": found.as_dict()}
         made[name] = replace(found, decision=replace(decision, provenance=told))
     return made
+
+
+def _fitted_to(
+    evidence: Evidence, pipelines: Mapping[str, Pipeline]
+) -> Iterator[tuple[str, Decision]]:
+    """What each pipeline decides after a fit; what several begin with is fitted once."""
+    shared = FittedOnce()
+    for name, pipeline in pipelines.items():
+        yield name, copy(pipeline).fit_evidence(evidence, shared).decision_
 
 
 def _check_positives(rows: LabelledLogits, fold: NDArray[np.int64]) -> None:

@@ -66,6 +66,10 @@ class Overridden(DecisionRule):
         self.min_labels = min_labels
         self.max_labels = max_labels
 
+    def wants_rows_apart(self) -> bool:
+        """Whether the rule does."""
+        return isinstance(self.rule, DecisionRule) and self.rule.wants_rows_apart()
+
     def _fit(self, evidence: Evidence) -> Fitted:
         ops.check_count_bounds(self.min_labels, self.max_labels, "labels")
         if not isinstance(self.rule, DecisionRule):
