@@ -74,7 +74,9 @@ def command(
     network: their logits are too good.
 
     The default answers "as many predictions as labels". For the highest F1 take
-    --rule per-class-threshold (macro) or --rule shared-threshold (micro).
+    --rule per-class-threshold:shrinkage=auto (macro) or --rule shared-threshold (micro); with
+    --rule plug-in-threshold the probabilities alone decide, and batch=true finds the thresholds
+    anew on the rows that are labelled together (apply --adapt).
 
     The rule is fitted to all rows. The figures are those of rows that were not fitted on: each row
     is judged by one more fit, to all folds of the rows but its own. That takes as many more fits as
