@@ -85,7 +85,8 @@ def command(
     --objective picks the rule. The default, count, answers "as many predictions as labels"; for
     the highest F1 take macro-f1 (each class weighs alike), micro-f1 (each label) or instance-f1
     (each row). recall=0.9 or precision=0.9 is guaranteed for each class, on rows that are kept
-    apart for that.
+    apart for that. --rule takes any rule: with plug-in-threshold the probabilities alone decide,
+    and batch=true finds its thresholds anew on the rows that are labelled together (apply --adapt).
 
     The rule is fitted to all rows. The figures are those of rows that were not fitted on: each row
     is judged by one more fit, to all folds of the rows but its own. That takes as many more fits as

@@ -10,7 +10,8 @@ from sklearn.metrics import precision_recall_curve
 
 from calibrate import FitWarning, PerClassThreshold, PlugInThreshold, ScoreHistogram, metrics
 from calibrate.data import dataset, labelled_logits, logits
-from calibrate.statistics import Grid, curves, every_cut
+from calibrate.rules.per_class_threshold import ShrinkageReport
+from calibrate.statistics import Grid, curves, every_cut, shrunk_thresholds
 
 LAW = settings(derandomize=True, deadline=None, max_examples=60)
 quiet = pytest.mark.filterwarnings("ignore::calibrate.FitWarning", "ignore:all logits lie in")
@@ -414,6 +415,7 @@ def test_a_shrunk_rule_adapts_to_the_batch_with_its_own_share():
     new = network(n_rows=300, seed=4, bent=0.7)[0]
     f1 = metrics.f_beta(1)
 
+    swept = PerClassThreshold(f1).fit(scores, labels).op_.threshold
     plain = PerClassThreshold(f1, shrinkage="auto").fit(scores, labels).report_.shrunk
     rule = PerClassThreshold(f1, shrinkage="auto", batch=True).fit(scores, labels)
     predicted = rule.predict(new).toarray()
@@ -421,9 +423,23 @@ def test_a_shrunk_rule_adapts_to_the_batch_with_its_own_share():
     assert rule.op_.own_weight == pytest.approx(plain.weight, abs=1e-7)
     for c in range(0, 60, 7):
         threshold = naive_rules.adapted(
-            new[:, c], 1.0, float(rule.op_.own[c]), float(rule.op_.own_weight[c]), plain.offset
+            new[:, c], 1.0, float(swept[c]), float(rule.op_.own_weight[c]), plain.offset
         )
         assert predicted[:, c].tolist() == (new[:, c] >= np.float32(threshold)).tolist()
+
+
+@quiet
+def test_a_class_that_is_positive_everywhere_is_drawn_from_its_lowest_score():
+    scores, labels = network(n_classes=3)
+    labels[:, 2] = True
+    f1 = metrics.f_beta(1)
+
+    rule = PerClassThreshold(f1, shrinkage=0.1).fit(scores, labels)
+
+    plug_in, lowest = PlugInThreshold(f1).fit(scores, labels).op_.threshold[2], scores[:, 2].min()
+    v = 2.3 * len(labels) ** (-2 / 3)
+    expected = (0.1 * lowest + v * plug_in) / (0.1 + v)
+    assert rule.op_.threshold[2] == pytest.approx(expected, abs=0.02)
 
 
 @quiet
@@ -458,3 +474,14 @@ def test_what_does_not_go_together_is_refused(options, message):
 
     with pytest.raises(ValueError, match=message):
         PerClassThreshold(**options).fit(scores, labels)
+
+
+def test_a_line_of_the_report_holds_the_classes_from_its_number_of_positives_on():
+    positives = np.array([1, 4, 5, 19, 20, 100, 499, 500])
+    shrunk = shrunk_thresholds(np.ones(8), np.zeros(8), positives, 0.1)
+
+    weights = ShrinkageReport(shrunk, positives, learned=False).weights
+
+    w = shrunk.weight
+    expected = {1: w[:2].mean(), 5: w[2:4].mean(), 20: w[4], 100: w[5:7].mean(), 500: w[7]}
+    assert weights == pytest.approx(expected)

@@ -100,3 +100,14 @@ def test_it_needs_rows():
 
     with pytest.raises(TypeError, match="fitted from rows of logits, got a histogram"):
         SCutFbr(F1).fit_evidence(Evidence(histogram=histogram))
+
+
+def test_where_predicting_nothing_is_best_the_highest_score_of_the_fold_is_the_cut():
+    scores = np.linspace(-3, 3, 300, dtype=np.float32)[:, None]
+    labels = scores < -2.9
+
+    rule = SCutFbr(lambda tp, fp, fn, tn: (tp + tn) / (tp + fp + fn + tn)).fit(scores, labels)
+
+    fold = folds_of(scores)
+    highest = [scores[fold == f].max() for f in range(3)]
+    assert rule.op_.threshold[0] == pytest.approx(np.mean(highest), abs=1e-6)

@@ -191,6 +191,30 @@ def test_where_the_gradient_says_nothing_the_threshold_is_midway():
     assert cuts.threshold.tolist() == [-0.5]
 
 
+@pytest.mark.parametrize("worth", [0.01, 0.99])
+def test_where_the_gradient_leads_elsewhere_the_threshold_is_midway(worth):
+    scores = np.array([[3.0], [1.0], [-2.0]], np.float32)
+
+    def two_of_them(tp, fp, fn, tn):
+        return (np.floor(tp + fp + 0.5) == 2) + 1e-3 * (tp - worth * (tp + fp))
+
+    assert best_expected_cuts(of_scores(scores), two_of_them).threshold.tolist() == [-0.5]
+
+
+def test_where_the_metric_has_no_value_at_any_cut_nothing_passes():
+    scores, p = np.array([[1.0], [-1.0]], np.float32), expit(1.0)
+
+    def without_value(tp, fp, fn, tn):
+        cuts = [(0.0, 0.0), (p, 1.0), (1.0, 2.0)]
+        at = [np.isclose(tp, hits, 0, 1e-9) & np.isclose(tp + fp, n, 0, 1e-9) for hits, n in cuts]
+        return np.where(np.any(at, axis=0), np.nan, tp - 0.99 * (tp + fp))
+
+    cuts = best_expected_cuts(of_scores(scores), without_value)
+
+    assert (cuts.threshold[0], cuts.value[0]) == (math.inf, -math.inf)
+    assert cuts.constant.tolist() == [False]
+
+
 def test_equal_scores_behind_a_flat_step_stay_together():
     flat = PiecewiseLinear([0, 2], [-4.0, 4.0], [0.0, 0.0], [1.0], [1.0])
     scores = np.array([[0.75], [0.5], [-0.5], [-3.0]], np.float32)

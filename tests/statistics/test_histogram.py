@@ -470,3 +470,13 @@ def test_evidence_knows_its_steps():
     assert after.steps == steps
     assert evidence.steps == alone.steps == ()
     assert alone.after(steps[0]).steps == steps[:1]
+
+
+def test_the_range_is_that_of_the_bins_that_hold_scores():
+    scores = np.array([[1.0, -np.inf], [-2.0, -np.inf], [0.5, -np.inf]], np.float32)
+    rows = labelled_logits(scores, np.zeros((3, 2), bool), nan="negative")
+
+    low, high = ScoreHistogram.of(rows, Grid(np.full(2, -8.0), np.full(2, 8.0), 64)).range
+
+    assert low.tolist() == [-2.0, 0.0]
+    assert high.tolist() == [1.0, 0.0]

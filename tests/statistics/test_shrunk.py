@@ -15,7 +15,11 @@ from calibrate.statistics import shrunk_thresholds
 LAW = settings(derandomize=True, deadline=None, max_examples=100)
 
 thresholds = st.one_of(st.floats(-12, 12), st.just(math.inf))
-classes = st.lists(st.tuples(thresholds, thresholds, st.integers(0, 3000)), min_size=1, max_size=12)
+classes = st.lists(
+    st.tuples(thresholds, thresholds, st.integers(0, 3000) | st.sampled_from([0, 1, 9, 10, 11])),
+    min_size=1,
+    max_size=12,
+)
 
 
 def drawn(variance, n_classes, seed, gap=0.0):
@@ -37,6 +41,34 @@ def test_the_thresholds_are_those_of_the_slow_way(case, variance):
     assert found.variance == pytest.approx(spread, rel=1e-6, abs=1e-9)
     assert found.offset == pytest.approx(offset, rel=1e-6, abs=1e-9)
     assert found.threshold == pytest.approx(np.array(expected), rel=1e-6, abs=1e-6)
+
+
+@pytest.mark.parametrize("gap", [-1.0, 0.7])
+@pytest.mark.parametrize("positives", [[10, 10], [9, 10, 400], [9, 11, 10, 30, 2000], [0, 70, 900]])
+def test_what_all_classes_share_is_that_of_the_slow_way(gap, positives):
+    swept = [3 * gap + 0.1 * place for place in range(len(positives))]
+    plug_in = [0.0] * len(positives)
+
+    found = shrunk_thresholds(np.array(swept), np.array(plug_in), np.array(positives))
+
+    expected, variance, offset = naive_rules.shrunk(swept, plug_in, positives)
+    assert (found.offset != 0) == (offset != 0)
+    assert found.offset == pytest.approx(offset, rel=1e-9)
+    assert found.variance == pytest.approx(variance, rel=1e-9)
+    assert found.threshold == pytest.approx(np.array(expected), rel=1e-9)
+
+
+@pytest.mark.parametrize("gap", [-0.8, 0.8])
+def test_offset_and_variance_are_found_side_by_side(gap):
+    gaps, positives = drawn(0.05, 300, seed=5, gap=gap)
+
+    found = shrunk_thresholds(gaps, np.zeros(300), positives)
+
+    _, variance, offset = naive_rules.shrunk(gaps.tolist(), [0.0] * 300, positives.tolist())
+    assert found.offset == pytest.approx(offset, rel=1e-9)
+    assert offset == pytest.approx(gap, abs=0.1)
+    assert found.variance == pytest.approx(variance, rel=1e-9)
+    assert variance == pytest.approx(0.05, abs=0.04)
 
 
 @pytest.mark.parametrize("variance", [0.02, 0.1, 0.5])
