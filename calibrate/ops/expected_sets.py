@@ -121,7 +121,8 @@ def second_order_f(likely: Likely, k: Sizes, variance: Floats, square: float) ->
     value *= spread
     value *= top[:, None, :]
     up_to = np.add.accumulate(value, axis=2, out=value)
-    return np.asarray((1 + square) * np.take_along_axis(up_to, k[:, :, None] - 1, axis=2)[:, :, 0])
+    here = np.take_along_axis(up_to, k[:, :, None] - 1, axis=2)[:, :, 0]
+    return np.asarray((1 + square) * here)
 
 
 def second_order_jaccard(likely: Likely, k: Sizes, variance: Floats) -> Floats:
@@ -132,7 +133,7 @@ def second_order_jaccard(likely: Likely, k: Sizes, variance: Floats) -> Floats:
     hits = _up_to(likely.p, k)
     others = (variance[:, None] - _up_to(likely.p * (1 - likely.p), k)).clip(0)
     union = k + (likely.total[:, None] - hits).clip(0)
-    return hits / union * (1 + others / union**2)
+    return np.asarray(hits / union * (1 + others / union**2))
 
 
 def exact_f(likely: Likely, k: Sizes, others: Floats, square: float) -> Floats:
