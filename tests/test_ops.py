@@ -292,7 +292,8 @@ def test_a_step_tells_its_arrays_from_its_numbers():
 
 def test_the_closed_set_of_ops_is_named_by_wire_names():
     assert set(ops.OPS) == {
-        "affine", "asymmetric_loss", "beta", "expected_count_top_k", "focal", "label_smoothing",
+        "affine", "asymmetric_loss", "at_least_k", "beta", "expected_count_top_k",
+        "expected_f_beta", "expected_jaccard", "focal", "label_smoothing",
         "piecewise_linear", "row_affine", "threshold", "top_k",
     }  # fmt: skip
     assert all(op.wire_name == name for name, op in ops.OPS.items())
