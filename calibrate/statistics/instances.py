@@ -20,6 +20,7 @@ from calibrate.data import Block, LabelledLogits
 from calibrate.kernels.rows import highest
 from calibrate.metrics import CutMetric, Metric
 from calibrate.ops import LOWEST, from_ordinal, ordinal
+from calibrate.statistics.curves import judged
 from calibrate.statistics.pooled import midway
 
 Integers = NDArray[np.int64]
@@ -52,7 +53,7 @@ def best_instance_cut(
     Raises
     ------
     ValueError
-        If the metric is not finite for some row.
+        If the metric does not return one finite number for each row.
 
     Notes
     -----
@@ -67,7 +68,7 @@ def best_instance_cut(
     judge = _Judge.of(data, metric)
     staircase = _Staircase(data, judge, min_k, 16, -(1 << 15), 1 << 16, _floor(data, judge))
     staircase.climb()
-    if staircase.floor > -np.inf and staircase.below >= staircase.reached.max(initial=0):
+    if staircase.floor > -np.inf and staircase.below >= staircase.reached.max():
         staircase = _Staircase(data, judge, min_k, 16, -(1 << 15), 1 << 16)
         staircase.climb()
     nothing = staircase.base
@@ -131,8 +132,7 @@ class _Judge:
             nothing = (predicted == 0) & (true == 0)
             counts[0, nothing] = 1
             counts[3, nothing] -= 1
-        with np.errstate(divide="ignore", invalid="ignore"):
-            found = np.asarray(self.metric(*counts.astype(np.float64)), dtype=np.float64)
+        found = judged(self.metric, list(counts.astype(np.float64)))
         if not np.isfinite(found).all():
             at = int(np.argmin(np.isfinite(found)))
             raise ValueError(

@@ -29,7 +29,6 @@ from calibrate.data import as_logits
 
 DEFAULT = Path(__file__).parents[3] / "shared" / "data" / "logits"
 CUTS = 200
-MOST_LABELS = 400
 
 Figure = Callable[[np.ndarray, np.ndarray], float]
 
@@ -75,28 +74,6 @@ def plug_in_thresholds(p: np.ndarray) -> np.ndarray:
         half = np.maximum(better, half)
 
 
-def best_sets(p: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """For each row the likeliest k labels, k being that of highest expected F1.
-
-    With independent labels ``E[2 hits / (k + labels)]`` is a sum of
-    ``E[1 / (k + 1 + other labels)]``, each the integral over t of ``t^k`` times the product of
-    ``1 - p + p t`` of the others. Rows stay empty only if some of `labels`, the fitting rows', are.
-    """
-    order = np.argsort(-p, axis=1)[:, :MOST_LABELS]
-    top, k = np.take_along_axis(p, order, axis=1), np.arange(1, order.shape[1] + 1)
-    expected = np.zeros(order.shape)
-    for x, weight in zip(*np.polynomial.legendre.leggauss(64), strict=True):
-        t = (x + 1) / 2
-        product = np.exp(np.log1p(p * (t - 1)).sum(axis=1, keepdims=True))
-        expected += weight * np.cumsum(product * top / (1 + top * (t - 1)), axis=1) * t**k
-    n_labels = expected.argmax(axis=1) + 1
-    if not labels.any(axis=1).all():
-        n_labels[np.exp(np.log1p(-p).sum(axis=1)) > expected.max(axis=1)] = 0
-    chosen = np.zeros(p.shape, dtype=bool)
-    np.put_along_axis(chosen, order, k <= n_labels[:, None], axis=1)
-    return chosen
-
-
 def of_set(folder: Path) -> dict[str, list[float]]:
     """The figures of one network, by table."""
     (raw, y), (raw_test, truth) = (
@@ -122,9 +99,9 @@ def of_set(folder: Path) -> dict[str, list[float]]:
     sweep = by(cal.PerClassThreshold(f1), s, s_test)
     shared = by(cal.SharedThreshold(f1), ours, ours_test)
     counted = by(cal.ExpectedCountTopK(min_k=int(y.any(axis=1).all())), ours, ours_test)
-    p, p_test = (expit(z.astype(np.float64)) for z in (ours, ours_test))
+    p = expit(ours.astype(np.float64))
     plug_in = by(cal.FixedThreshold(plug_in_thresholds(p)), ours, ours_test)
-    sets = best_sets(p_test, y)
+    sets = by(cal.ExpectedFBeta(exact=True), ours, ours_test)
     return {
         "micro-F1": [
             tuned(micro, s, s_test),
@@ -136,7 +113,7 @@ def of_set(folder: Path) -> dict[str, list[float]]:
             tuned(instance, s, s_test),
             instance(sweep, truth),
             instance(shared, truth),
-            tuned(instance, ours, ours_test),
+            instance(by(cal.InstanceThreshold(f1), ours, ours_test), truth),
             instance(counted, truth),
             instance(sets, truth),
         ],
