@@ -129,9 +129,7 @@ class _Judge:
     def _raw(self, tp: Integers, predicted: Integers, true: Integers) -> NDArray[np.float64]:
         counts = np.stack([tp, predicted - tp, true - tp, self.n_classes - predicted - true + tp])
         if isinstance(self.metric, CutMetric):
-            nothing = (predicted == 0) & (true == 0)
-            counts[0, nothing] = 1
-            counts[3, nothing] -= 1
+            counts[0, (predicted == 0) & (true == 0)] = 1
         found = judged(self.metric, list(counts.astype(np.float64)))
         if not np.isfinite(found).all():
             at = int(np.argmin(np.isfinite(found)))

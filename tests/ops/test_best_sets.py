@@ -225,6 +225,46 @@ def test_classes_that_are_left_out_could_not_be_in_the_best_set(make, total, spr
 
 
 @LAW
+@given(st.lists(probabilities, min_size=1, max_size=30), betas)
+def test_every_value_lies_between_its_bounds(p, beta):
+    own = likely(p)
+    hits, total = np.cumsum(own.p, axis=1), own.total[:, None]
+    variance = (own.p * (1 - own.p)).sum(axis=1)
+    square = beta**2
+    judged = {
+        f_op(beta=beta): (
+            expected_sets.exact_f(own, sizes(p), NO_OTHERS, square),
+            expected_sets.second_order_f(own, sizes(p), variance, square),
+        ),
+        jaccard_op(): (
+            expected_sets.exact_jaccard(own, sizes(p), NO_OTHERS),
+            expected_sets.second_order_jaccard(own, sizes(p), variance),
+        ),
+    }
+
+    for op, both in judged.items():
+        ratio = op._ratio(hits, sizes(p), total)
+        most = op._factor * ratio * op._excess(sizes(p), hits, total)
+        least = op._factor * op._surely(hits, sizes(p), total)
+        for values in both:
+            assert (values <= most + 1e-9).all()
+            assert (values >= least - 1e-9).all()
+
+
+def test_classes_of_middling_probability_are_judged_one_by_one():
+    p = np.array([[0.5] * 20 + [0.08] * 300], dtype=np.float32)
+
+    for op, values in (
+        (f_op(), exact_f(p[0])),
+        (jaccard_op(), exact_jaccard(p[0])),
+    ):
+        k, value = op.by_law(p, p.sum(axis=1, dtype=np.float64))
+
+        assert k[0] == values.argmax() + 1
+        assert value[0] == pytest.approx(values.max(), rel=1e-10)
+
+
+@LAW
 @given(st.lists(probabilities.filter(bool), min_size=1, max_size=8), betas)
 def test_by_means_no_set_has_a_higher_ratio(p, beta):
     p32 = np.array([p], dtype=np.float32)
@@ -323,6 +363,14 @@ def test_the_empty_set_is_taken_where_it_is_worth_as_much():
     assert f_op(True, odds + 1e-4).counts(logits).tolist() == [0]
     assert f_op(True, odds - 1e-4).counts(logits).tolist() == [1]
     assert f_op(True, None).counts(logits).tolist() == [1]
+
+
+def test_the_empty_set_wins_a_tie():
+    # a sure label is worth 1, over what rounds to the chance that it is there: 1 + 2^-52
+    sure, even = np.array([[200.0, -200.0]], np.float32), np.log1p(2.0**-52)
+
+    assert f_op(False, even).counts(sure).tolist() == [0]
+    assert f_op(False, 0.0).counts(sure).tolist() == [1]
 
 
 def test_the_line_of_the_empty_set_is_in_the_log_odds_of_independent_labels():

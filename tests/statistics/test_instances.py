@@ -82,6 +82,36 @@ def test_many_rows_too(metric, min_k):
     assert scores[scores < score].max() < threshold <= score
 
 
+@pytest.mark.parametrize("squeeze", [100, 10_000])
+@pytest.mark.parametrize("min_k", [0, 1])
+def test_scores_that_share_a_key_are_told_apart(squeeze, min_k):
+    scores, labels = simulated(60)
+    scores = (1.5 + scores / squeeze).astype(np.float32)
+    metric = metrics.f_beta(1)
+
+    value, threshold = best_instance_cut(labelled_logits(scores, labels), metric, min_k)
+
+    best, score = best_of_every_cut(scores, labels, VALUES[metric], min_k)
+    assert value == pytest.approx(best, abs=1e-9)
+    assert scores[scores < score].max() < threshold <= score
+
+
+@pytest.mark.parametrize(("times", "passes"), [(6, 3), (1, 4)])
+def test_all_rows_are_looked_at_once_more_where_the_floor_is_too_high(times, passes, monkeypatch):
+    data = labelled_logits(*simulated(400, 40))
+    climb, climbed = instances._Staircase.climb, []
+    monkeypatch.setattr(instances._Staircase, "climb", lambda s: climbed.append(s) or climb(s))
+    monkeypatch.setattr(instances, "_ALL_CELLS", 0)
+    monkeypatch.setattr(instances, "_LABELS_TIMES", times)
+
+    best_instance_cut(data, metrics.f_beta(1))
+
+    assert len(climbed) == passes
+    assert climbed[0].floor > -np.inf
+    # a few hundred keys hold the scores, a few of them the best cut
+    assert len(climbed[-3].live()) < 60
+
+
 def test_a_threshold_lies_midway_between_two_scores():
     data = labelled_logits(np.array([[3.0, 0.0], [1.0, 2.0]]), np.eye(2, dtype=bool))
 
