@@ -251,8 +251,9 @@ def test_every_value_lies_between_its_bounds(p, beta):
             assert (values >= least - 1e-9).all()
 
 
-def test_classes_of_middling_probability_are_judged_one_by_one():
-    p = np.array([[0.5] * 20 + [0.08] * 300], dtype=np.float32)
+@pytest.mark.parametrize("row", [[0.5] * 20 + [0.08] * 300, [0.95, 0.19, 0.19]])
+def test_classes_of_middling_probability_are_judged_one_by_one(row):
+    p = np.array([row], dtype=np.float32)
 
     for op, values in (
         (f_op(), exact_f(p[0])),
