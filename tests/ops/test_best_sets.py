@@ -134,8 +134,8 @@ def test_no_set_beats_the_likeliest_labels(p, beta):
 @pytest.mark.parametrize("beta", [1.0, 3.0])
 def test_unlikely_classes_are_known_by_the_powers_of_their_probabilities(beta):
     p = np.sort(np.random.default_rng(2).beta(0.3, 20, size=3000))[::-1].astype(np.float32)
-    n = int((p > expected_sets.SMALL).sum())
     floor = np.array([float(np.float32(expected_sets.SMALL))])
+    n = int((p > np.float32(expected_sets.SMALL)).sum())
     others = expected_sets.powers_of_others(p[None], floor)
     top = expected_sets.Likely.above(floor, p[None], p[None].sum(axis=1, dtype=np.float64))
 
@@ -220,8 +220,10 @@ def test_classes_that_are_left_out_could_not_be_in_the_best_set(make, total, spr
                     if exact
                     else expected_sets.second_order_f(own, all_k, variance, square)
                 )
-            assert value[row] == pytest.approx(values.max(), rel=1e-6)
-            assert values[0, k[row] - 1] == pytest.approx(values.max(), rel=1e-6)
+            # the squares behind the second order are summed in float32
+            near = 1e-10 if exact else 1e-7
+            assert value[row] == pytest.approx(values.max(), rel=near)
+            assert values[0, k[row] - 1] == pytest.approx(values.max(), rel=near)
 
 
 @LAW
@@ -262,7 +264,7 @@ def test_classes_of_middling_probability_are_judged_one_by_one(row):
         k, value = op.by_law(p, p.sum(axis=1, dtype=np.float64))
 
         assert k[0] == values.argmax() + 1
-        assert value[0] == pytest.approx(values.max(), rel=1e-10)
+        assert value[0] == pytest.approx(values.max(), rel=1e-9)
 
 
 @LAW
