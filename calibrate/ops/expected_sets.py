@@ -7,6 +7,7 @@ which change no result: every sum over labels adds one after the other.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -18,12 +19,8 @@ Floats = NDArray[np.float64]
 Sizes = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(64)
-_ALONG = 0.5 * (_NODES + 1)
-_ODDS_ALONG = _ALONG / (1 - _ALONG)
-_MEASURE = 0.5 * _WEIGHTS / (1 - _ALONG) ** 2
 _ALMOST_ONE = 1 - 2.0**-53
-N_NODES = len(_NODES)
+N_NODES = 64
 SMALL = 1 / 50
 _N_POWERS = 6
 """Of a class below `SMALL` the logarithm is six powers, right to 1e-11 of its probability."""
@@ -121,7 +118,8 @@ def second_order_f(likely: Likely, k: Sizes, variance: Floats, square: float) ->
     value *= spread
     value *= top[:, None, :]
     up_to = np.add.accumulate(value, axis=2, out=value)
-    return np.asarray((1 + square) * np.take_along_axis(up_to, k[:, :, None] - 1, axis=2)[:, :, 0])
+    here = np.take_along_axis(up_to, k[:, :, None] - 1, axis=2)[:, :, 0]
+    return np.asarray((1 + square) * here)
 
 
 def second_order_jaccard(likely: Likely, k: Sizes, variance: Floats) -> Floats:
@@ -132,7 +130,7 @@ def second_order_jaccard(likely: Likely, k: Sizes, variance: Floats) -> Floats:
     hits = _up_to(likely.p, k)
     others = (variance[:, None] - _up_to(likely.p * (1 - likely.p), k)).clip(0)
     union = k + (likely.total[:, None] - hits).clip(0)
-    return hits / union * (1 + others / union**2)
+    return np.asarray(hits / union * (1 + others / union**2))
 
 
 def exact_f(likely: Likely, k: Sizes, others: Floats, square: float) -> Floats:
@@ -193,8 +191,16 @@ def _up_to(values: Floats, k: Sizes) -> Floats:
 
 def _along(rate: Floats) -> tuple[Floats, Floats]:
     """Nodes and weights for an integral from 0 on of what falls at about this rate."""
-    s = _ODDS_ALONG / rate[:, None]
-    return s, _MEASURE / rate[:, None]
+    s, weight = _at_rate_one()
+    return s / rate[:, None], weight / rate[:, None]
+
+
+@cache
+def _at_rate_one() -> tuple[Floats, Floats]:
+    """Those of Gauss and Legendre, carried over from ``v`` in (0, 1) to ``v / (1 - v)``."""
+    nodes, weights = np.polynomial.legendre.leggauss(N_NODES)
+    v = 0.5 * (nodes + 1)
+    return v / (1 - v), 0.5 * weights / (1 - v) ** 2
 
 
 def _log_of_others(powers: Floats, x: Floats) -> Floats:

@@ -24,8 +24,8 @@ class ExpectedFBeta(DecisionRule):
         Recall counts `beta` times as much as precision; positive and finite.
     exact : bool
         Judge every number of labels exactly. Else rows of 20 or more expected labels are judged
-        by the ratio of expectations, and others to second order: a twentieth of the time, and
-        1e-5 of the F-measure lost on average.
+        by the ratio of expectations, and others to second order: a fifth to a twentieth of the
+        time, and 1e-5 of the F-measure lost on average.
 
     Attributes
     ----------

@@ -11,13 +11,16 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from calibrate.data import Block, LabelledLogits
+from calibrate.kernels.rows import highest
 from calibrate.metrics import CutMetric, Metric
-from calibrate.ops import from_ordinal, top_mask
+from calibrate.ops import LOWEST, from_ordinal, ordinal
+from calibrate.statistics.curves import judged
 from calibrate.statistics.pooled import midway
 
 Integers = NDArray[np.int64]
@@ -50,7 +53,7 @@ def best_instance_cut(
     Raises
     ------
     ValueError
-        If the metric is not finite for some row.
+        If the metric does not return one finite number for each row.
 
     Notes
     -----
@@ -65,7 +68,7 @@ def best_instance_cut(
     judge = _Judge.of(data, metric)
     staircase = _Staircase(data, judge, min_k, 16, -(1 << 15), 1 << 16, _floor(data, judge))
     staircase.climb()
-    if staircase.floor > -np.inf and staircase.below >= staircase.reached.max(initial=0):
+    if staircase.floor > -np.inf and staircase.below >= staircase.reached.max():
         staircase = _Staircase(data, judge, min_k, 16, -(1 << 15), 1 << 16)
         staircase.climb()
     nothing = staircase.base
@@ -126,11 +129,8 @@ class _Judge:
     def _raw(self, tp: Integers, predicted: Integers, true: Integers) -> NDArray[np.float64]:
         counts = np.stack([tp, predicted - tp, true - tp, self.n_classes - predicted - true + tp])
         if isinstance(self.metric, CutMetric):
-            nothing = (predicted == 0) & (true == 0)
-            counts[0, nothing] = 1
-            counts[3, nothing] -= 1
-        with np.errstate(divide="ignore", invalid="ignore"):
-            found = np.asarray(self.metric(*counts.astype(np.float64)), dtype=np.float64)
+            counts[0, (predicted == 0) & (true == 0)] = 1
+        found = judged(self.metric, list(counts.astype(np.float64)))
         if not np.isfinite(found).all():
             at = int(np.argmin(np.isfinite(found)))
             raise ValueError(
@@ -220,25 +220,41 @@ class _Staircase:
 
     def _of_block(self, block: Block) -> tuple[int, int, Integers, Integers, Integers]:
         scores, true = block.scores, np.diff(block.indptr)
-        n_rows, n_classes = scores.shape
+        n_rows = len(scores)
         positive = np.zeros(scores.shape, dtype=np.bool_)
-        positive[np.repeat(np.arange(n_rows), true), block.indices] = True
-        taken = (scores >= self.floor) & (scores > -np.inf)
-        tp, predicted = np.zeros(n_rows, np.int64), np.zeros(n_rows, np.int64)
-        if self.min_k:
-            always = top_mask(scores, np.full(n_rows, min(self.min_k, n_classes)))
-            tp += np.count_nonzero(always & positive, axis=1)
-            predicted += np.count_nonzero(always, axis=1)
-            taken &= ~always
-        row = np.nonzero(taken)[0]
-        hit, bits = positive[taken], scores[taken].view(np.int32).astype(np.int64)
+        row_of_label = np.repeat(np.arange(n_rows), true)
+        positive[row_of_label, block.indices] = True
+        always = scores >= self.above
+        always[self._highest(scores)] = True
+        inside = (scores >= self.lowest) & ~always
+        predicted = np.count_nonzero(always, axis=1)
+        tp = np.bincount(row_of_label, always[row_of_label, block.indices], n_rows)
+        row, bits = np.nonzero(inside)[0], scores[inside].view(np.int32).astype(np.int64)
         place = np.where(bits >= 0, bits, -(bits & 0x7FFFFFFF))
         key = self.first + self.n_keys - 1 - (place >> self.shift)
-        tp += np.bincount(row[hit & (key < 0)], minlength=n_rows)
-        predicted += np.bincount(row[key < 0], minlength=n_rows)
-        inside = (key >= 0) & (key < self.n_keys)
-        ordered = np.sort(((row * self.n_keys + key) << 1 | hit)[inside])
-        return self._steps(ordered, tp, predicted, true)
+        ordered = np.sort((row * self.n_keys + key) << 1 | positive[inside])
+        return self._steps(ordered, tp.astype(np.int64), predicted, true)
+
+    @cached_property
+    def above(self) -> np.float32:
+        """The score from which on cells lie above all keys; nan if none does."""
+        place = (self.first + self.n_keys) << self.shift
+        if place > ordinal(np.float32(np.inf)):
+            return np.float32(np.nan)
+        return np.float32(from_ordinal(np.array(place))[()])
+
+    @cached_property
+    def lowest(self) -> np.float32:
+        """The score below which cells lie below all keys."""
+        place = max(self.first << self.shift, ordinal(LOWEST))
+        return max(self.floor, np.float32(from_ordinal(np.array(place))[()]))
+
+    def _highest(self, scores: NDArray[np.float32]) -> tuple[Integers, NDArray[np.int32]]:
+        """Rows and classes that are predicted at any cut."""
+        k = np.full(len(scores), min(self.min_k, scores.shape[1]))
+        counts, columns = np.empty_like(k), np.empty(int(k.sum()), dtype=np.int32)
+        found = highest(scores.view(np.int32), k, counts, columns)
+        return np.repeat(np.arange(len(k)), counts), columns[:found]
 
     def _steps(
         self, ordered: Integers, tp: Integers, predicted: Integers, true: Integers

@@ -22,14 +22,13 @@ from pathlib import Path
 
 import numpy as np
 from scipy import sparse
-from scipy.special import expit, log_softmax
+from scipy.special import log_softmax
 
 import calibrate as cal
 from calibrate.data import as_logits
 
 DEFAULT = Path(__file__).parents[3] / "shared" / "data" / "logits"
 CUTS = 200
-MOST_LABELS = 400
 
 Figure = Callable[[np.ndarray, np.ndarray], float]
 
@@ -60,28 +59,6 @@ def best_threshold(scores: np.ndarray, labels: np.ndarray, figure: Figure) -> fl
     return float(tried[np.argmax([figure(scores >= cut, labels) for cut in tried])])
 
 
-def best_sets(p: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """For each row the likeliest k labels, k being that of highest expected F1.
-
-    With independent labels ``E[2 hits / (k + labels)]`` is a sum of
-    ``E[1 / (k + 1 + other labels)]``, each the integral over t of ``t^k`` times the product of
-    ``1 - p + p t`` of the others. Rows stay empty only if some of `labels`, the fitting rows', are.
-    """
-    order = np.argsort(-p, axis=1)[:, :MOST_LABELS]
-    top, k = np.take_along_axis(p, order, axis=1), np.arange(1, order.shape[1] + 1)
-    expected = np.zeros(order.shape)
-    for x, weight in zip(*np.polynomial.legendre.leggauss(64), strict=True):
-        t = (x + 1) / 2
-        product = np.exp(np.log1p(p * (t - 1)).sum(axis=1, keepdims=True))
-        expected += weight * np.cumsum(product * top / (1 + top * (t - 1)), axis=1) * t**k
-    n_labels = expected.argmax(axis=1) + 1
-    if not labels.any(axis=1).all():
-        n_labels[np.exp(np.log1p(-p).sum(axis=1)) > expected.max(axis=1)] = 0
-    chosen = np.zeros(p.shape, dtype=bool)
-    np.put_along_axis(chosen, order, k <= n_labels[:, None], axis=1)
-    return chosen
-
-
 def of_set(folder: Path) -> dict[str, list[float]]:
     """The figures of one network, by table."""
     (raw, y), (raw_test, truth) = (
@@ -108,7 +85,7 @@ def of_set(folder: Path) -> dict[str, list[float]]:
     shared = by(cal.SharedThreshold(f1), ours, ours_test)
     counted = by(cal.ExpectedCountTopK(min_k=int(y.any(axis=1).all())), ours, ours_test)
     plug_in = by(cal.PlugInThreshold(f1), ours, ours_test)
-    sets = best_sets(expit(ours_test.astype(np.float64)), y)
+    sets = by(cal.ExpectedFBeta(exact=True), ours, ours_test)
     return {
         "micro-F1": [
             tuned(micro, s, s_test),
@@ -120,7 +97,7 @@ def of_set(folder: Path) -> dict[str, list[float]]:
             tuned(instance, s, s_test),
             instance(sweep, truth),
             instance(shared, truth),
-            tuned(instance, ours, ours_test),
+            instance(by(cal.InstanceThreshold(f1), ours, ours_test), truth),
             instance(counted, truth),
             instance(sets, truth),
         ],

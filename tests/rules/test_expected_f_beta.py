@@ -150,10 +150,12 @@ def test_few_empty_rows_say_how_many_and_not_which(n_empty):
     assert 1 / (1 + np.exp(-intercept)) == pytest.approx(n_empty / 500)
 
 
-@pytest.mark.parametrize("case", ["separable", "falling", "constant"])
+@pytest.mark.parametrize("case", ["separable", "falling", "falling without end", "constant"])
 def test_a_line_that_cannot_be_leaves_the_share(case):
     odds = np.zeros(400) if case == "constant" else np.linspace(-9, 3, 400)
-    empty = np.arange(400) < 100 if case == "falling" else np.arange(400) >= 300
+    empty = np.arange(400) < 100 if case.startswith("falling") else np.arange(400) >= 300
+    if case == "falling":
+        empty[[99, 250]] = empty[[250, 99]]
 
     intercept, slope = fit_empty(odds, empty)
 

@@ -82,6 +82,36 @@ def test_many_rows_too(metric, min_k):
     assert scores[scores < score].max() < threshold <= score
 
 
+@pytest.mark.parametrize("squeeze", [100, 10_000])
+@pytest.mark.parametrize("min_k", [0, 1])
+def test_scores_that_share_a_key_are_told_apart(squeeze, min_k):
+    scores, labels = simulated(60)
+    scores = (1.5 + scores / squeeze).astype(np.float32)
+    metric = metrics.f_beta(1)
+
+    value, threshold = best_instance_cut(labelled_logits(scores, labels), metric, min_k)
+
+    best, score = best_of_every_cut(scores, labels, VALUES[metric], min_k)
+    assert value == pytest.approx(best, abs=1e-9)
+    assert scores[scores < score].max() < threshold <= score
+
+
+@pytest.mark.parametrize(("times", "passes"), [(6, 3), (1, 4)])
+def test_all_rows_are_looked_at_once_more_where_the_floor_is_too_high(times, passes, monkeypatch):
+    data = labelled_logits(*simulated(400, 40))
+    climb, climbed = instances._Staircase.climb, []
+    monkeypatch.setattr(instances._Staircase, "climb", lambda s: climbed.append(s) or climb(s))
+    monkeypatch.setattr(instances, "_ALL_CELLS", 0)
+    monkeypatch.setattr(instances, "_LABELS_TIMES", times)
+
+    best_instance_cut(data, metrics.f_beta(1))
+
+    assert len(climbed) == passes
+    assert climbed[0].floor > -np.inf
+    # a few hundred keys hold the scores, a few of them the best cut
+    assert len(climbed[-3].live()) < 60
+
+
 def test_a_threshold_lies_midway_between_two_scores():
     data = labelled_logits(np.array([[3.0, 0.0], [1.0, 2.0]]), np.eye(2, dtype=bool))
 
@@ -148,18 +178,19 @@ def test_low_scores_are_passed_over_only_where_that_is_safe(min_k, monkeypatch):
     scores, labels = simulated(400, 40)
     data = labelled_logits(scores, labels)
     # thresholds far below the sampled floor are best where recall is nearly all
-    wanted = [best_instance_cut(data, metrics.f_beta(b), min_k) for b in (1, 30)]
+    tried = [metrics.f_beta(1), metrics.f_beta(30), metrics.cost(1, 60)]
+    wanted = [best_instance_cut(data, metric, min_k) for metric in tried]
 
     monkeypatch.setattr(instances, "_ALL_CELLS", 0)
     monkeypatch.setattr(instances, "_LABELS_TIMES", 1)
     monkeypatch.setattr(instances, "_SAMPLED_ROWS", 30)
     judge = instances._Judge.of(data, metrics.f_beta(1))
     floor = instances._floor(data, judge)
-    found = [best_instance_cut(data, metrics.f_beta(b), min_k) for b in (1, 30)]
+    found = [best_instance_cut(data, metric, min_k) for metric in tried]
 
     assert scores.min() < floor < np.median(scores) + 2
     assert found == wanted
-    assert wanted[1][1] < floor < wanted[0][1] + 3
+    assert max(wanted[1][1], wanted[2][1]) < floor < wanted[0][1] + 3
 
 
 def test_where_too_many_keys_stay_open_the_grid_is_fine(monkeypatch):
@@ -192,6 +223,7 @@ def test_blocks_threads_and_the_order_of_rows_change_no_bit(n_threads, monkeypat
 @pytest.mark.parametrize(
     ("metric", "message"),
     [
+        (lambda tp, fp, fn, tn: 0.5, "a metric must return one real number per cut, got shape"),
         (lambda tp, fp, fn, tn: tp / (tp - tp), "a metric of rows must be finite for each"),
         (metrics.recall_at_precision(0.5), "must be finite for each of them, got -inf for tp, fp"),
         (lambda tp, fp, fn, tn: np.where((fp == 2) & (tp == 1), 1e6, 0.0), "hundreds of times"),
