@@ -65,7 +65,7 @@ def likeliest_counts(logits: Float32) -> NDArray[np.int64]:
     below = np.floor(mean)
     surely_below = mean < below + 1 / (below + 2)
     surely_above = mean > below + 1 - 1 / (n_classes - below + 1)
-    mode = (below + (surely_above & ~surely_below)).astype(np.int64)
+    mode: NDArray[np.int64] = (below + (surely_above & ~surely_below)).astype(np.int64)
     for row in np.flatnonzero(~(surely_below | surely_above)):
         mode[row] += next_is_likelier(sigmoid(logits[row]).astype(np.float64), int(below[row]))
     return mode
