@@ -58,7 +58,7 @@ def likeliest_counts(logits: Float32) -> NDArray[np.int64]:
     """The mode of the number of labels of each row, (n_rows,); of two the lower.
 
     It is one of the whole numbers next to the mean, and the mean alone says which where it lies
-    near enough to one of them (Darroch, 1964, theorem 4). Elsewhere the two are compared.
+    near enough to one of them (Darroch, 1964). Elsewhere the two are compared.
     """
     n_classes = logits.shape[1]
     mean = expected_counts(logits)
