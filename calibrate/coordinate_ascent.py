@@ -251,7 +251,7 @@ def block_coordinate_ascent(
     References
     ----------
     Schultheis, Wydmuch, Kotłowski, Babbar and Dembczyński (2023), Generalized test utilities for
-    long-tail performance in extreme multi-label classification, section 5.
+    long-tail performance in extreme multi-label classification.
 
     Examples
     --------

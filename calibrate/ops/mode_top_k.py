@@ -58,14 +58,14 @@ def likeliest_counts(logits: Float32) -> NDArray[np.int64]:
     """The mode of the number of labels of each row, (n_rows,); of two the lower.
 
     It is one of the whole numbers next to the mean, and the mean alone says which where it lies
-    near enough to one of them (Darroch, 1964, theorem 4). Elsewhere the two are compared.
+    near enough to one of them (Darroch, 1964). Elsewhere the two are compared.
     """
     n_classes = logits.shape[1]
     mean = expected_counts(logits)
     below = np.floor(mean)
     surely_below = mean < below + 1 / (below + 2)
     surely_above = mean > below + 1 - 1 / (n_classes - below + 1)
-    mode = (below + (surely_above & ~surely_below)).astype(np.int64)
+    mode: NDArray[np.int64] = (below + (surely_above & ~surely_below)).astype(np.int64)
     for row in np.flatnonzero(~(surely_below | surely_above)):
         mode[row] += next_is_likelier(sigmoid(logits[row]).astype(np.float64), int(below[row]))
     return mode

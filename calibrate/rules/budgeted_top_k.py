@@ -50,9 +50,9 @@ class BudgetedTopK(DecisionRule):
     References
     ----------
     Schultheis, Wydmuch, Kotłowski, Babbar and Dembczyński (2023), Generalized test utilities for
-    long-tail performance in extreme multi-label classification, section 5; Schultheis, Kotłowski,
+    long-tail performance in extreme multi-label classification; Schultheis, Kotłowski,
     Wydmuch, Babbar, Borman and Dembczyński (2024), Consistent algorithms for multi-label
-    classification with macro-at-k metrics, section 3 (the best rule is a weighted top-k).
+    classification with macro-at-k metrics (the best rule is a weighted top-k).
 
     Examples
     --------

@@ -17,7 +17,10 @@ class CardinalityMatching(DecisionRule):
     How many are expected is what all probabilities add up to, or a number of labels per row that
     is known. Labels play no part: the rows may be any whose logits are there. Logits of different
     classes must mean the same for one threshold to serve them: calibrate first. Rare classes seldom
-    pass a cut that frequent ones share: their own counts come out too low.
+    pass a cut that frequent ones share: after `HierarchicalScaling`, the third of the classes that
+    is rarest gets 0.41, 0.54 and 0.14 predictions for each true label on new rows of bibtex,
+    GoEmotions and delicious, where `PrevalenceMatching` gives 0.84, 1.09 and 0.95 (networks trained
+    with weights; printed by ``tests/benchmarks/counts.py``).
 
     Parameters
     ----------
@@ -37,8 +40,8 @@ class CardinalityMatching(DecisionRule):
 
     References
     ----------
-    Read, Pfahringer, Holmes and Frank (2011), Classifier chains for multi-label classification,
-    section 5.2 (the threshold that keeps the label cardinality).
+    Read, Pfahringer, Holmes and Frank (2011), Classifier chains for multi-label classification (the
+    threshold that keeps the label cardinality).
 
     Examples
     --------

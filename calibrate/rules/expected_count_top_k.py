@@ -18,8 +18,13 @@ class ExpectedCountTopK(DecisionRule):
 
     The offset is fitted so that the total over the fitting rows is the true one; rounding, an
     offset of 1/2, is biased where the sums crowd just above or below a half. It answers "as many
-    predictions as labels", which is another goal than the highest F1. Calibrate first. Rare
-    classes seldom reach the top of a row: their own counts come out too low.
+    predictions as labels", which is another goal than the highest F1. Calibrate first.
+
+    Rare classes seldom reach the top of a row: their own counts come out too low. After
+    `HierarchicalScaling`, the third of the classes that is rarest gets 0.40, 0.57 and 0.08
+    predictions for each true label on new rows of bibtex, GoEmotions and delicious, where
+    `PrevalenceMatching` gives 0.84, 1.09 and 0.95 (networks trained with weights; printed by
+    ``tests/benchmarks/counts.py``).
 
     Parameters
     ----------
@@ -38,8 +43,7 @@ class ExpectedCountTopK(DecisionRule):
 
     References
     ----------
-    Darroch (1964), On the distribution of the number of successes in independent trials, theorem 4
-    (the mode).
+    Darroch (1964), On the distribution of the number of successes in independent trials (the mode).
 
     Examples
     --------

@@ -22,8 +22,7 @@ class MCut(DecisionRule):
 
     References
     ----------
-    Largeron, Moulin and Géry (2012), MCut: a thresholding strategy for multi-label classification,
-    section 3.
+    Largeron, Moulin and Géry (2012), MCut: a thresholding strategy for multi-label classification.
 
     Examples
     --------

@@ -44,7 +44,7 @@ class PrevalenceMatching(DecisionRule):
     References
     ----------
     Lewis (1992), An evaluation of phrasal and clustered representations on a text categorization
-    task, section 4 (proportional assignment); Yang (2001), A study on thresholding strategies for
+    task (proportional assignment); Yang (2001), A study on thresholding strategies for
     text categorization: PCut.
 
     Examples

@@ -42,7 +42,7 @@ class PropensityTopK(DecisionRule):
     References
     ----------
     Jain, Prabhu and Varma (2016), Extreme multi-label loss functions for recommendation, tagging,
-    ranking and other missing label applications, section 4.
+    ranking and other missing label applications.
 
     Examples
     --------
