@@ -198,12 +198,16 @@ def test_where_too_many_keys_stay_open_the_grid_is_fine(monkeypatch):
     data = labelled_logits(scores, labels)
     best, _ = best_instance_cut(data, metrics.f_beta(1))
 
+    climb, climbed = instances._Staircase.climb, []
+    monkeypatch.setattr(instances._Staircase, "climb", lambda s: climbed.append(s) or climb(s))
     monkeypatch.setattr(instances, "MOST_KEYS", 2 << 8)
     value, threshold = best_instance_cut(data, metrics.f_beta(1))
 
     reached = naive_sets.instance_mean(scores, labels, threshold, VALUES[metrics.f_beta(1)])
     assert reached == pytest.approx(value, abs=1e-9)
     assert best - 0.01 < value <= best
+    assert len(climbed[0].live()) > 2
+    assert max(staircase.n_keys for staircase in climbed[1:]) == 2 << 8
 
 
 @pytest.mark.parametrize("n_threads", ["1", "4"])
