@@ -109,8 +109,7 @@ class Decision:
     def adapted(self, logits: Any, *, nan: NanPolicy = "raise") -> Decision:
         """The decision for the rows of one batch, which labels each of them by itself.
 
-        Takes a few passes over the rows. Where they come from elsewhere than the batch, it says
-        what it would have said of theirs.
+        Takes a few passes over the rows.
 
         Parameters
         ----------
@@ -138,7 +137,7 @@ class Decision:
         >>> zero = np.array(0.0)
         >>> decision = Decision((), BatchPlugIn(1.0, zero, zero), 1)
         >>> decision.adapted(np.array([[2.0], [-2.0], [-3.0]])).rule.threshold.round(2)
-        array([-0.13], dtype=float32)
+        array([-0.28], dtype=float32)
         """
         if not isinstance(self.rule, BatchOp):
             raise TypeError(

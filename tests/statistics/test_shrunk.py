@@ -52,6 +52,7 @@ def test_what_all_classes_share_is_that_of_the_slow_way(gap, positives):
     found = shrunk_thresholds(np.array(swept), np.array(plug_in), np.array(positives))
 
     expected, variance, offset = naive_rules.shrunk(swept, plug_in, positives)
+    assert np.isfinite(found.gap_error) == (sum(n >= 10 for n in positives) > 1)
     assert (found.offset != 0) == (offset != 0)
     assert found.offset == pytest.approx(offset, rel=1e-9)
     assert found.variance == pytest.approx(variance, rel=1e-9)
