@@ -229,6 +229,9 @@ def _choices(method: str, parameter: inspect.Parameter, n_classes: int) -> tuple
         # as probabilities they mean something as well
         "target": (np.linspace(0.1, 0.9, 4 * n_classes, dtype=np.float32).reshape(4, n_classes),),
     }
+    if (method, parameter.name) == ("BudgetedTopK", "metric"):
+        # a bound is refused there
+        return metrics.f_beta(1), _promising_nothing
     if parameter.name in known:
         return known[parameter.name]
     if isinstance(parameter.default, bool):
