@@ -158,7 +158,10 @@ def threshold_op(threshold: np.float32, min_k: int) -> ops.DecisionOp:
     """One threshold for all classes, with at least `min_k` labels for each row."""
     if min_k == 0:
         return ops.Threshold(np.array(threshold))
-    return ops.AtLeastK(np.array(threshold), min_k)
+    if threshold == np.inf:
+        # above every threshold there is none to rank by
+        return ops.TopK(min_k)
+    return ops.BoundedThreshold(np.array(threshold), min_k, None)
 
 
 def fit_empty(odds: Floats, empty: NDArray[np.bool_]) -> tuple[float | None, float]:

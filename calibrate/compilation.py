@@ -231,8 +231,8 @@ def _choices(method: str, parameter: inspect.Parameter, n_classes: int) -> tuple
         # as probabilities they mean something as well
         "target": (np.linspace(0.1, 0.9, 4 * n_classes, dtype=np.float32).reshape(4, n_classes),),
     }
-    if (method, parameter.name) == ("InstanceThreshold", "metric"):
-        # a bound on all rows is none on each of them
+    if parameter.name == "metric" and method in ("InstanceThreshold", "BudgetedTopK"):
+        # a bound on the counts of all rows is refused there
         return metrics.f_beta(1), _promising_nothing
     if parameter.name in known:
         return known[parameter.name]

@@ -292,7 +292,7 @@ def test_a_step_tells_its_arrays_from_its_numbers():
 
 def test_the_closed_set_of_ops_is_named_by_wire_names():
     assert set(ops.OPS) == {
-        "affine", "asymmetric_loss", "at_least_k", "batch_plug_in", "beta", "bounded_threshold",
+        "affine", "asymmetric_loss", "batch_plug_in", "beta", "bounded_threshold",
         "expected_count_top_k", "expected_f_beta", "expected_jaccard", "focal", "label_smoothing",
         "largest_gap", "mode_top_k", "piecewise_linear", "row_affine", "threshold", "top_k",
         "weighted_top_k",

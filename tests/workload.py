@@ -94,16 +94,18 @@ def report_real_work(folder: Path) -> None:
     labels[:, 0], labels[:, 1], logits[:, 2] = False, True, 0.0
     np.save(folder / "logits.npy", logits)
     sparse.save_npz(folder / "labels.npz", sparse.csr_array(labels))
-    rules = methods("rules")
-    calibrators = [
-        type(step)(
-            **{
-                name: value[..., np.arange(350) % 7] if isinstance(value, np.ndarray) else value
-                for name, value in step.get_params().items()
-            }
-        )
-        for step in methods("calibrators")
-    ]
+    calibrators, rules = (
+        [
+            type(step)(
+                **{
+                    name: value[..., np.arange(350) % 7] if isinstance(value, np.ndarray) else value
+                    for name, value in step.get_params().items()
+                }
+            )
+            for step in methods(room)
+        ]
+        for room in ("calibrators", "rules")
+    )
     cheap = cal.FixedThreshold()
     file = folder / "logits.npy"
     for step in calibrators:

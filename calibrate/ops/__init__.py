@@ -31,7 +31,6 @@ from calibrate.ops.batch_plug_in import BatchOp, BatchPlugIn, EachBlock
 from calibrate.ops.best_sets import BestSetOp, ExpectedFBeta, ExpectedJaccard
 from calibrate.ops.beta import Beta
 from calibrate.ops.decisions import (
-    AtLeastK,
     BoundedThreshold,
     ExpectedCountTopK,
     HighestOp,
@@ -54,7 +53,6 @@ __all__ = [
     "OPS",
     "Affine",
     "AsymmetricLoss",
-    "AtLeastK",
     "BatchOp",
     "BatchPlugIn",
     "BestSetOp",
@@ -112,7 +110,6 @@ OPS: dict[str, type[Op]] = {
         TopK,
         ExpectedCountTopK,
         BatchPlugIn,
-        AtLeastK,
         ExpectedFBeta,
         ExpectedJaccard,
         ModeTopK,

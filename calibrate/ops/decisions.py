@@ -107,8 +107,9 @@ class ExpectedCountTopK(HighestOp):
 class BoundedThreshold(HighestOp):
     """Predict where ``logit >= threshold``, but no fewer and no more labels per row than bounds.
 
-    Labels are added or left out in the order of ``logit - threshold``, in float32. ``+inf`` means
-    never, not even to reach the lower bound.
+    Labels are added or left out in the order of ``logit - threshold``, in float32; with one
+    threshold for all classes, in that of the logits. ``+inf`` means never, not even to reach the
+    lower bound.
 
     Parameters
     ----------
@@ -128,49 +129,20 @@ class BoundedThreshold(HighestOp):
 
     def scores(self, logits: Float32) -> Float32:
         """How far each logit lies above its threshold; ``-inf`` where it may not be predicted."""
+        never = np.isposinf(self.threshold)
+        if self.threshold.ndim == 0:
+            return np.full_like(logits, -np.inf) if never else logits
         with np.errstate(over="ignore", invalid="ignore"):
             margins = logits - self.threshold
-        if np.isposinf(self.threshold).any():
-            # a calibrated logit may overflow to inf, and inf - inf is nan
-            margins[:, np.broadcast_to(np.isposinf(self.threshold), logits.shape[1:])] = -np.inf
+        # a calibrated logit may overflow to inf, and inf - inf is nan
+        margins[:, never] = -np.inf
         return margins
 
     def counts(self, scores: Float32) -> NDArray[np.int64]:
         """How many labels each row gets, shape (n_rows,)."""
-        passing = np.count_nonzero(scores >= 0, axis=1)
+        least = self.threshold if self.threshold.ndim == 0 else np.float32(0)
+        passing = np.count_nonzero(scores >= least, axis=1)
         return _bounded(passing, self.min_k, self.max_k, scores.shape[1])
-
-
-@dataclass(frozen=True, eq=False)
-class AtLeastK(HighestOp):
-    """Predict where ``logit >= threshold``, and of each row at least its ``min_k`` highest.
-
-    Parameters
-    ----------
-    threshold : float32, ()
-        ``inf``: the ``min_k`` highest alone.
-    min_k : int
-    """
-
-    wire_name: ClassVar[str] = "at_least_k"
-    threshold: NDArray[np.float32]
-    min_k: int
-
-    def __post_init__(self) -> None:
-        check_count_bounds(self.min_k, None)
-        object.__setattr__(self, "min_k", int(self.min_k))
-        lifted = per_class(np.maximum(per_class(self.threshold, "threshold"), LOWEST), "threshold")
-        if lifted.ndim:
-            raise ValueError(f"threshold must be one number, got shape {lifted.shape}")
-        object.__setattr__(self, "threshold", lifted)
-
-    def counts(self, scores: Float32) -> NDArray[np.int64]:
-        """How many labels each row gets, shape (n_rows,)."""
-        least = min(self.min_k, scores.shape[1])
-        if self.threshold == np.inf:
-            return np.full(len(scores), least, dtype=np.int64)
-        passing = np.count_nonzero(scores >= self.threshold, axis=1)
-        return np.asarray(np.maximum(passing, least))
 
 
 def _bounded(k: NDArray[Any], min_k: int, max_k: int | None, n_classes: int) -> NDArray[np.int64]:

@@ -13,8 +13,9 @@ class TopK(DecisionRule):
     Also known as RCut. It ignores how sure the network is, and it starves rare classes, which
     seldom reach the top of a row: after `HierarchicalScaling`, the third of the classes that is
     rarest gets 0.36, 0.52 and 0.12 predictions for each true label on new rows of bibtex,
-    GoEmotions and delicious, where `PrevalenceMatching` gives 0.84, 1.09 and 0.95 and `BudgetedTopK` for F1 0.76,
-    0.71 and 9.5 (networks trained with weights; printed by ``tests/benchmarks/counts.py``).
+    GoEmotions and delicious, where `PrevalenceMatching` gives 0.84, 1.09 and 0.95, and
+    `BudgetedTopK` for F1 0.76, 0.71 and 9.5 (networks trained with weights; printed by
+    ``tests/benchmarks/counts.py``).
 
     Parameters
     ----------

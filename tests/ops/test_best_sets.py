@@ -487,38 +487,3 @@ def test_fields_that_make_no_sense_are_refused(fields, error, message):
     if fields[3] == 1.0:
         with pytest.raises(error, match=message):
             ops.ExpectedJaccard(*fields[:3])
-
-
-# at least so many
-
-
-def test_at_least_k_adds_the_highest_to_what_passes():
-    logits = np.array([[3, 2, 1, -1], [-5, -4, -6, -4], [-np.inf] * 4], np.float32)
-
-    labels = ops.AtLeastK(np.array(1.5), 1).decide(logits)
-
-    assert np.diff(labels.indptr).tolist() == [2, 1, 0]
-    assert labels.indices.tolist() == [0, 1, 1]
-
-
-def test_at_least_k_above_every_threshold_is_top_k():
-    logits = rows_of(20, 9, 3.0)
-
-    found = ops.AtLeastK(np.array(np.inf), 2).decide(np.where(logits > 1, np.inf, logits))
-
-    assert np.diff(found.indptr).tolist() == [2] * 20
-    assert np.array_equal(ops.AtLeastK(np.array(np.inf), 30).counts(logits), [9] * 20)
-
-
-@pytest.mark.parametrize(
-    ("threshold", "min_k", "error", "message"),
-    [
-        ([0.0, 1.0], 1, ValueError, r"threshold must be one number, got shape \(2,\)"),
-        (np.nan, 1, ValueError, "threshold must not hold nan"),
-        (0.0, -1, ValueError, "min_k must be at least 0, got -1"),
-        (0.0, 1.5, ValueError, "min_k must be a whole number, got 1.5"),
-    ],
-)
-def test_at_least_k_refuses_what_makes_no_sense(threshold, min_k, error, message):
-    with pytest.raises(error, match=message):
-        ops.AtLeastK(threshold, min_k)

@@ -220,7 +220,7 @@ def test_over_dispersed_rows_get_one_threshold_and_that_is_said(rule, empties):
     assert fitted.report_.dispersion > 50
     assert fitted.op_.threshold == threshold
     assert (fitted.report_.threshold, fitted.report_.value) == (float(threshold), value)
-    assert isinstance(fitted.op_, ops.Threshold if empties else ops.AtLeastK)
+    assert isinstance(fitted.op_, ops.Threshold if empties else ops.BoundedThreshold)
     assert (
         f"one threshold for all rows, {threshold:.4g}, takes over" in fitted.report_.sentences()[1]
     )

@@ -28,7 +28,7 @@ def test_the_fitting_rows_reach_what_the_best_cut_promises(min_k):
     assert instance_f1(predicted, labels) == pytest.approx(value, abs=1e-9)
     assert fitted.op_.threshold == threshold
     assert predicted.sum(axis=1).min() == min_k
-    assert isinstance(fitted.op_, ops.AtLeastK if min_k else ops.Threshold)
+    assert isinstance(fitted.op_, ops.BoundedThreshold if min_k else ops.Threshold)
 
 
 def test_another_metric_has_another_threshold():
