@@ -30,6 +30,7 @@ from calibrate.calibrators.temperature_scaling import TemperatureScaling
 from calibrate.data import labelled_logits
 from calibrate.evaluation import calibration_report, evaluate_rows
 from calibrate.pipeline import Pipeline
+from calibrate.rules.fixed_threshold import FixedThreshold
 from calibrate.statistics import Evidence, ScoreHistogram
 
 _SMALL, _LARGER = (64, 7), (60_000, 70)
@@ -227,6 +228,7 @@ def _choices(method: str, parameter: inspect.Parameter, n_classes: int) -> tuple
         # decided without kernels, and not for every metric
         "batch": (False,),
         "metric": (metrics.f_beta(1), metrics.recall_at_precision(0.5), _promising_nothing),
+        "rule": (FixedThreshold(),),
         "pos_weight": (2.0, np.full(n_classes, 2.0)),
         # as probabilities they mean something as well
         "target": (np.linspace(0.1, 0.9, 4 * n_classes, dtype=np.float32).reshape(4, n_classes),),
