@@ -99,7 +99,7 @@ def report_real_work(folder: Path) -> None:
             type(step)(
                 **{
                     name: value[..., np.arange(350) % 7] if isinstance(value, np.ndarray) else value
-                    for name, value in step.get_params().items()
+                    for name, value in step.get_params(deep=False).items()
                 }
             )
             for step in methods(room)
