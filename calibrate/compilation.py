@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from calibrate import calibrators, kernels, metrics, rules
 from calibrate.base import Calibrator, DecisionRule
 from calibrate.calibrators.row_scaling import RowScaling
+from calibrate.calibrators.softmax_inclusion import SoftmaxInclusion
 from calibrate.calibrators.temperature_scaling import TemperatureScaling
 from calibrate.data import labelled_logits
 from calibrate.evaluation import calibration_report, evaluate_rows
@@ -182,6 +183,9 @@ def _every_pass(logits: Any, labels: Any, **options: Any) -> Iterator[None]:
     rows = labelled_logits(logits, labels, **options)
     some_rows = rows.take(np.arange(0, rows.shape[0], 3))
     steps = _methods(calibrators, rows.shape[1], ends=True)
+    if rows.source.probabilities:
+        # it takes no outputs of single labels
+        steps = [step for step in steps if not isinstance(step, SoftmaxInclusion)]
     last = _methods(rules, rows.shape[1])
     alone = [Pipeline([], rule) for rule in last]
     for pipeline in [Pipeline([step], last[0]) for step in steps] + alone:
