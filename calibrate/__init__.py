@@ -32,7 +32,7 @@ _NAMES = {
     "threshold_curves": "calibrate.statistics",
     "warmup": "calibrate.compilation",
 }
-_MODULES = ("metrics", "overrides")
+_MODULES = ("metrics", "overrides", "risks")
 _METHOD_ROOMS = ("calibrators", "rules")
 
 

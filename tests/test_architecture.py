@@ -14,7 +14,7 @@ from calibrate.cli import COMMANDS
 PACKAGE = Path(__file__).parent.parent / "calibrate"
 
 ROOMS = [
-    {"ops", "metrics", "threads", "general_f"},
+    {"ops", "metrics", "threads", "general_f", "risks"},
     {"kernels", "readers", "storage"},
     {"data"},
     {"decision", "statistics"},

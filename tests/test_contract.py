@@ -92,6 +92,11 @@ OPTIONS = {
     "CardinalityMatching": [{}, {"cardinality": 1.5}],
     "MicroOptimalThreshold": [{}, {"beta": 2.0}],
     "PropensityTopK": [{"k": 2}],
+    "RiskControl": [
+        {"risk": cal.risks.false_negative_rate, "level": 0.3},
+        {"risk": cal.risks.missed_any, "level": 0.5, "confidence": 0.8},
+        {"risk": cal.risks.false_discovery_proportion, "level": 0.7, "confidence": 0.9},
+    ],
     "BudgetedTopK": [
         {"k": 2, "metric": cal.metrics.f_beta(1)},
         {"k": 1, "metric": lambda tp, fp, fn, tn: tp - 0.5 * fp},
