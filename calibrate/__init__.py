@@ -32,7 +32,7 @@ _NAMES = {
     "threshold_curves": "calibrate.statistics",
     "warmup": "calibrate.compilation",
 }
-_MODULES = ("metrics", "overrides")
+_MODULES = ("corrections", "metrics", "objectives", "overrides", "risks")
 _METHOD_ROOMS = ("calibrators", "rules")
 
 

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from calibrate import calibrators, kernels, metrics, rules
+from calibrate import calibrators, kernels, metrics, risks, rules
 from calibrate.base import Calibrator, DecisionRule
 from calibrate.calibrators.row_scaling import RowScaling
 from calibrate.calibrators.softmax_inclusion import SoftmaxInclusion
@@ -233,6 +233,9 @@ def _choices(method: str, parameter: inspect.Parameter, n_classes: int) -> tuple
         "batch": (False,),
         "metric": (metrics.f_beta(1), metrics.recall_at_precision(0.5), _promising_nothing),
         "rule": (FixedThreshold(),),
+        # nothing without a confidence
+        "simultaneous": (False,),
+        "risk": (risks.false_negative_rate,),
         "pos_weight": (2.0, np.full(n_classes, 2.0)),
         # as probabilities they mean something as well
         "target": (np.linspace(0.1, 0.9, 4 * n_classes, dtype=np.float32).reshape(4, n_classes),),

@@ -14,11 +14,11 @@ from calibrate.cli import COMMANDS
 PACKAGE = Path(__file__).parent.parent / "calibrate"
 
 ROOMS = [
-    {"ops", "metrics", "threads", "general_f"},
+    {"ops", "metrics", "threads", "general_f", "risks"},
     {"kernels", "readers", "storage"},
     {"data"},
     {"decision", "statistics"},
-    {"base", "coordinate_ascent", "label_shift", "logistic", "overrides"},
+    {"base", "coordinate_ascent", "corrections", "label_shift", "logistic", "overrides"},
     {"hierarchy", "best_sets"},
     {"calibrators", "rules", "evaluation"},
     {"pipeline"},

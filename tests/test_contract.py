@@ -84,6 +84,11 @@ OPTIONS = {
     "ExpectedFBeta": [{}, {"beta": 2.0, "exact": True}],
     "ExpectedJaccard": [{}, {"exact": True}],
     "TopK": [{"k": 2}],
+    "RecallGuarantee": [{}, {"recall": 0.5, "confidence": 0.8, "simultaneous": True}],
+    "PrecisionGuarantee": [
+        {"precision": 0.3, "confidence": 0.8},
+        {"precision": 0.3, "confidence": 0.8, "correction": cal.corrections.bh},
+    ],
     "Overridden": [
         {"rule": cal.PerClassThreshold(cal.metrics.f_beta(1)), "min_labels": 1, "max_labels": 3}
     ],
@@ -92,6 +97,11 @@ OPTIONS = {
     "CardinalityMatching": [{}, {"cardinality": 1.5}],
     "MicroOptimalThreshold": [{}, {"beta": 2.0}],
     "PropensityTopK": [{"k": 2}],
+    "RiskControl": [
+        {"risk": cal.risks.false_negative_rate, "level": 0.3},
+        {"risk": cal.risks.missed_any, "level": 0.5, "confidence": 0.8},
+        {"risk": cal.risks.false_discovery_proportion, "level": 0.7, "confidence": 0.9},
+    ],
     "BudgetedTopK": [
         {"k": 2, "metric": cal.metrics.f_beta(1)},
         {"k": 1, "metric": lambda tp, fp, fn, tn: tp - 0.5 * fp},

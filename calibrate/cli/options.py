@@ -217,12 +217,13 @@ _LEARNED = ("row_layer", "shrinkage")
 
 
 def _value(key: str, text: str) -> Any:
-    """A Python value from the command line: a number, true, false, none, a metric or a file."""
+    """A value from the command line: a number, true, false, none, something named, or a file."""
+    named = {"metric": make_metric, "risk": make_risk, "correction": make_correction}
+    if key.strip() in named:
+        return named[key.strip()](text)
     words = {"true": True, "false": False, "none": None}
     if text.lower() in words:
         return words[text.lower()]
-    if key.strip() == "metric":
-        return make_metric(text)
     if text == "auto" and key.strip().replace("-", "_") in _LEARNED:
         return text
     if key.strip() == "target":
@@ -344,3 +345,33 @@ def make_metric(text: str) -> Any:
         except (TypeError, ValueError) as error:
             raise click.UsageError(f"metric {text!r}: {error}") from error
     raise click.UsageError(f"{text!r} is not one of the metrics: {METRICS}")
+
+
+def make_risk(text: str) -> Any:
+    """A risk from its name on the command line.
+
+    Raises
+    ------
+    click.UsageError
+        If it is not known.
+    """
+    from calibrate.risks import NAMED
+
+    if text not in NAMED:
+        raise click.UsageError(f"{text!r} is not one of the risks: {', '.join(NAMED)}")
+    return NAMED[text]
+
+
+def make_correction(text: str) -> Any:
+    """A correction for many tests from its name on the command line.
+
+    Raises
+    ------
+    click.UsageError
+        If it is not known.
+    """
+    from calibrate.corrections import NAMED
+
+    if text not in NAMED:
+        raise click.UsageError(f"{text!r} is not one of the corrections: {', '.join(NAMED)}")
+    return NAMED[text]

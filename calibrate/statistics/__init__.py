@@ -3,6 +3,11 @@
 `Evidence` hands both to calibrators and rules, each built only when somebody asks.
 """
 
+from calibrate.statistics.bounded_mean import (
+    binomial_p_values,
+    hoeffding_bentkus_p_values,
+    hoeffding_p_values,
+)
 from calibrate.statistics.curves import (
     ThresholdCurves,
     curves_of_lines,
@@ -19,6 +24,8 @@ from calibrate.statistics.pooled import (
     pooled_curves,
     pooled_cut_at_count,
 )
+from calibrate.statistics.positives import positive_scores_by_class
+from calibrate.statistics.risk_curve import RiskCurve, lattice, risk_curve
 from calibrate.statistics.shrunk import ShrunkThresholds, shrunk_thresholds
 from calibrate.statistics.sweep import best_cuts
 from calibrate.statistics.ties import TiedScores, pooled_ties
@@ -28,6 +35,7 @@ __all__ = [
     "ExpectedCuts",
     "Grid",
     "HullSteps",
+    "RiskCurve",
     "ScoreHistogram",
     "ShrunkThresholds",
     "ThresholdCurves",
@@ -36,11 +44,17 @@ __all__ = [
     "best_expected_cuts",
     "best_instance_cut",
     "best_pooled_cut",
+    "binomial_p_values",
     "curves_of_lines",
+    "hoeffding_bentkus_p_values",
+    "hoeffding_p_values",
+    "lattice",
     "midway",
     "pooled_curves",
     "pooled_cut_at_count",
     "pooled_ties",
+    "positive_scores_by_class",
+    "risk_curve",
     "shrunk_thresholds",
     "threshold_curves",
 ]

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from calibrate import threads
 from calibrate.data import Block, LabelledLogits
 from calibrate.kernels.curves import add_counts_above, cut_between
-from calibrate.kernels.pooled import count_all, count_few, highest_below, positives_of
+from calibrate.kernels.pooled import count_all, count_few, highest_below
 from calibrate.metrics import Metric
 from calibrate.ops import LOWEST, from_ordinal, ordinal
 from calibrate.statistics.curves import ThresholdCurves
+from calibrate.statistics.positives import positive_scores
 
 _POOL_CELLS = 1 << 24
 _MOST_KEYS = 1 << 20
@@ -65,7 +66,7 @@ def _closer_and_closer(data: LabelledLogits, metric: Metric) -> tuple[float, np.
     keys in which that beats the best edge are looked at again.
     """
     data.check_in_place()
-    positives = _gathered_positives(data)
+    positives = positive_scores(data)
     none = np.zeros(1, dtype=np.int64)
     nothing = float(_value(data, metric, none, none)[0])
     first, n_keys, tp_above, above = -(1 << 15), 1 << 16, 0, 0
@@ -161,19 +162,6 @@ def _counted(
     for _ in data.each_block(add):
         pass
     return counts
-
-
-def _gathered_positives(data: LabelledLogits) -> NDArray[np.float32]:
-    scores = np.empty(data.labels.n_labels, dtype=np.float32)
-
-    def gather(block: Block) -> None:
-        begin = data.labels.indptr[block.start]
-        out = scores[begin : begin + len(block.indices)]
-        positives_of(block.scores, block.indptr, block.indices, out)
-
-    for _ in data.each_block(gather):
-        pass
-    return scores
 
 
 def _bits(scores: NDArray[np.float32]) -> NDArray[np.int32]:
