@@ -81,7 +81,7 @@ def test_weights_add_the_corrected_pipeline():
     without, with_weights = standard_pipelines(2.0), standard_pipelines(2.0, np.ones(6))
 
     assert set(with_weights) - set(without) == {"z - log w, cut at 0.5"}
-    assert with_weights["top-k, hierarchical"].rule.k == 2
+    assert with_weights["top-k"].rule.k == 2
 
 
 def test_the_tables_show_what_the_figures_say():
