@@ -24,7 +24,7 @@ from calibrate.statistics.pooled import (
     pooled_curves,
     pooled_cut_at_count,
 )
-from calibrate.statistics.risk_curve import RiskCurve, lattice, risk_curve
+from calibrate.statistics.risk_curves import RiskCurve, lattice, risk_curve
 from calibrate.statistics.shrunk import ShrunkThresholds, shrunk_thresholds
 from calibrate.statistics.sweep import best_cuts
 from calibrate.statistics.ties import TiedScores, pooled_ties
