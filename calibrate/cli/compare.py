@@ -71,7 +71,8 @@ def command(
     """Fit the usual pipelines to LOGITS and LABELS and judge each on rows it was not fitted on.
 
     Those are the rows of --test-logits, or a share of the rows set apart by --test-fraction. With
-    neither, each row is judged by a fit to all folds but its own.
+    neither, each row is judged by a fit to all folds but its own. What names no calibrator, and
+    does not say raw, comes after the default one.
 
     Macro-F1 weighs every class alike, micro-F1 every label, instance-F1 every row.
     predicted/true is the number of labels predicted over the number that are true, overall and

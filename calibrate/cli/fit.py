@@ -218,5 +218,6 @@ def _parse(
     if rule is not None:
         return steps, options.make_rule(rule, metric)
     if metric is not None:
-        raise click.UsageError("--metric goes with --rule and a threshold rule")
+        options.make_metric(metric)
+        raise click.UsageError("--metric goes with a threshold rule, given by --rule")
     return steps, options.make_objective(objective or "count").make_rule()

@@ -182,6 +182,58 @@ def test_fit_by_command_is_the_fit_in_python(files):
     assert len(set(by_command.steps[0].shift.tolist())) == 6
 
 
+@pytest.mark.filterwarnings("ignore::calibrate.FitWarning")
+@pytest.mark.parametrize(
+    ("goal", "rule"),
+    [
+        ("macro-f1", "PerClassThreshold"),
+        ("micro-f1", "SharedThreshold"),
+        ("instance-f1", "ExpectedFBeta"),
+        ("count", "ExpectedCountTopK"),
+        ("recall=0.8", "RecallGuarantee"),
+        ("precision=0.6", "PrecisionGuarantee"),
+    ],
+)
+def test_the_objective_picks_the_rule(files, goal, rule):
+    decision = cal.load(fitted(files, "--objective", goal, "--folds", 0))
+
+    steps = decision.provenance["pipeline"]
+    assert [step["step"] for step in steps] == ["HierarchicalScaling", rule]
+    made = cal.objectives.by_name(goal).pipeline().fit(files / "logits.npy", files / "labels.npz")
+    assert made.decision_.rule.same_as(decision.rule)
+
+
+def test_guarantees_are_fitted_and_inspected_in_80_columns(files):
+    rule = "precision-guarantee:precision=0.6,correction=bh"
+    shown = {
+        name: run("inspect", fitted(files, "--rule", name, "--folds", 0)).stdout
+        for name in (rule, "recall-guarantee:recall=0.8,confidence=0.9",
+                     "risk-control:risk=false-negative-rate,level=0.2")
+    }  # fmt: skip
+
+    assert max(len(line) for text in shown.values() for line in text.splitlines()) <= 80
+    assert "precision on new rows is above 0.6, but for an expected share" in " ".join(
+        shown[rule].split()
+    )
+    assert all("n rows apart" in text for text in shown.values())
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--objective", "f1"], "an objective must be one of macro-f1, micro-f1"),
+        (["--objective", "count", "--rule", "top-k:k=1"], "give it or --rule, not both"),
+        (["--rule", "precision-guarantee:correction=fdr"], "is not one of the corrections: none"),
+        (["--rule", "risk-control:risk=fnr"], "'fnr' is not one of the risks: false-negative"),
+    ],
+)
+def test_goals_that_are_not_known_are_refused(files, options, said):
+    result = run("fit", files / "logits.npy", files / "labels.npz", "-o", files / "r", *options)
+
+    assert result.exit_code == 2
+    assert said in " ".join(result.stderr.split())
+
+
 def test_weights_go_first_where_no_step_asks_for_them(files):
     weights = np.loadtxt(files / "weights.txt")
     options = ["--pos-weight", files / "weights.txt", "--calibrator", "platt-scaling"]
@@ -337,13 +389,17 @@ def test_compare_prints_held_out_figures_in_80_columns(files):
     assert lines[0].split() == [
         "pipeline", "macro-F1", "micro-F1", "instance-F1", "pred/true", "rare", "third",
     ]  # fmt: skip
-    assert lines[11] == ""
-    assert lines[12].split() == ["less", "the", "first", "macro-F1", "micro-F1", "instance-F1"]
-    assert lines[22:25] == [
+    n = len(standard_pipelines(1.0, np.ones(6)))
+    macro = [float(line[-54:].split()[0]) for line in lines[1 : n + 1]]
+    assert macro == sorted(macro, reverse=True)
+    assert lines[n + 1] == ""
+    assert lines[n + 2].split() == ["less", "the", "first", "macro-F1", "micro-F1", "instance-F1"]
+    assert lines[2 * n + 2 : 2 * n + 5] == [
         "", "optimism: figures of the first table on the fitting rows, minus those in it", "",
     ]  # fmt: skip
-    assert lines[25] == lines[0]
-    assert len(lines) == 2 * (1 + 10) + 3 + (1 + 1 + 9)
+    assert lines[2 * n + 5] == lines[0]
+    assert lines[3 * n + 6] == ""
+    assert lines[3 * n + 7].startswith("for macro-f1 take '")
     assert "judged on 400 rows in 5 folds, each by a fit to the others, 6 classes" in result.stderr
 
 
@@ -385,13 +441,10 @@ def test_compare_judges_the_calibrators_that_are_asked_for(files):
     )  # fmt: skip
 
     figures = json.loads(result.stdout)["pipelines"]
-    assert list(figures)[:3] == [
-        "raw, cut at 0.5",
-        f"{focal}, cut at 0.5",
-        f"{shifted}, cut at 0.5",
-    ]
     # the first moves no logit over 0, the second those of rare classes
-    raw, focal_ratio, shifted_ratio = (row["count_ratio"] for row in list(figures.values())[:3])
+    raw, focal_ratio, shifted_ratio = (
+        figures[f"{name}, cut at 0.5"]["count_ratio"] for name in ("raw", focal, shifted)
+    )
     assert focal_ratio == raw
     assert shifted_ratio > raw
 
@@ -404,11 +457,45 @@ def test_compare_takes_test_rows_of_their_own(files):
     content = json.loads(result.stdout)
     assert (content["n_fit"], content["n_test"]) == (400, 400)
     assert content["folds"] is None
-    assert content["optimism"]["per-class thresholds"]["macro_f"] == 0
-    assert content["pipelines"]["per-class thresholds"]["macro_f"] > 0
-    assert content["intervals"]["per-class thresholds"]["macro_f"]["low"] > 0
-    assert "raw, cut at 0.5" not in content["differences_from_first"]
-    assert content["differences_from_first"]["per-class thresholds"]["macro_f"]["high"] > 0
+    assert content["optimism"]["swept per class, raw"]["macro_f"] == 0
+    assert content["pipelines"]["swept per class, raw"]["macro_f"] > 0
+    assert content["intervals"]["swept per class, raw"]["macro_f"]["low"] > 0
+    first, *others = content["pipelines"]
+    assert list(content["differences_from_first"]) == others
+    highs = [found["macro_f"]["low"] for found in content["differences_from_first"].values()]
+    assert max(highs) < 0
+    assert content["objective"] == "macro-f1"
+    assert content["advice"].startswith(f"for macro-f1 take {first!r}: macro-F1 ")
+
+
+def test_compare_puts_the_best_by_the_objective_first(files):
+    command = ["compare", files / "logits.npy", files / "labels.npz", "--json", "--folds", 2]
+
+    found = {
+        goal: json.loads(run(*command, "--objective", goal).stdout)
+        for goal in ("micro-f1", "count", "recall=0.8")
+    }
+
+    best = {goal: next(iter(one["pipelines"].values())) for goal, one in found.items()}
+    every = found["micro-f1"]["pipelines"].values()
+    assert best["micro-f1"]["micro_f"] == max(row["micro_f"] for row in every)
+    off = [abs(np.log(row["count_ratio"])) for row in found["count"]["pipelines"].values()]
+    assert off == sorted(off)
+    added = found["recall=0.8"]["pipelines"].keys() - found["count"]["pipelines"].keys()
+    assert added == {"recall=0.8"}
+    assert best["recall=0.8"]["macro_recall"] >= 0.8
+
+
+def test_compare_judges_the_rules_that_are_asked_for(files):
+    rule = "prevalence-matching:factor=2"
+
+    result = run(
+        "compare", files / "logits.npy", files / "labels.npz", "--json", "--folds", 2,
+        "--rule", rule,
+    )  # fmt: skip
+
+    figures = json.loads(result.stdout)["pipelines"]
+    assert figures[rule]["count_ratio"] == pytest.approx(2, abs=0.2)
 
 
 def test_compare_prints_markdown(files):
@@ -499,7 +586,7 @@ REFUSED = {
     "missing logits": (["fit", "absent.npy", "labels.npz", "-o", "r"], "absent.npy"),
     "unknown rule": (
         ["fit", "logits.npy", "labels.npz", "-o", "r", "--rule", "magic"],
-        "'magic' is not one of the rules: expected-count-top-k, fixed-threshold, per-class-thr",
+        "'magic' is not one of the rules: budgeted-top-k, cardinality-matching, expected-count",
     ),
     "unknown calibrator": (
         ["fit", "logits.npy", "labels.npz", "-o", "r", "--calibrator", "magic"],

@@ -103,7 +103,7 @@ def test_what_is_counted_lies_above_the_threshold():
 
     above = logits >= fitted.op_.threshold
     assert fitted.report_.predicted.tolist() == above.sum(axis=0).tolist()
-    assert fitted.report_.tp.tolist() == (above & labels).sum(axis=0)[:3].tolist() + [0]
+    assert fitted.report_.tp.tolist() == [*(above & labels).sum(axis=0)[:3].tolist(), 0]
     assert (fitted.report_.lower_bound[:3] > 0.8).all()
     assert np.isnan(fitted.report_.lower_bound[3])
     assert fitted.op_.threshold[3] == np.inf
