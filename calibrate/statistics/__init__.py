@@ -24,12 +24,8 @@ from calibrate.statistics.pooled import (
     pooled_curves,
     pooled_cut_at_count,
 )
-<<<<<<< HEAD
 from calibrate.statistics.positives import positive_scores_by_class
-from calibrate.statistics.risk_curve import RiskCurve, lattice, risk_curve
-=======
 from calibrate.statistics.risk_curves import RiskCurve, lattice, risk_curve
->>>>>>> risk
 from calibrate.statistics.shrunk import ShrunkThresholds, shrunk_thresholds
 from calibrate.statistics.sweep import best_cuts
 from calibrate.statistics.ties import TiedScores, pooled_ties
