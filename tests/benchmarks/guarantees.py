@@ -1,9 +1,10 @@
 """Whether guarantees hold what they promise, by simulation.
 
 Rows are drawn from worlds whose true recall and precision at every threshold are known. A guarantee
-is fitted to some of them, many times anew, and what it promised is counted: the mean recall, how
-often the recall is too low, how often a precision is, how many of those certified. Prints a
-Markdown table with what was promised beside what was reached and its standard error.
+is fitted to some of them, many times anew, and what it promised is counted: the mean recall or
+risk, how often the recall is too low, how often a precision is, how many of those certified, how
+often a mean risk is too high. Prints a Markdown table with what was promised beside what was
+reached and its standard error.
 
 In the one world the labels of a row are independent given its scores; in the other the classes of a
 row have most of their luck in common, so that whole rows are right or wrong. Precision is also
@@ -24,9 +25,13 @@ from scipy import special
 
 import calibrate as cal
 from calibrate import corrections
+from calibrate.data import labelled_logits
+from calibrate.risks import Risk, false_discovery_proportion, false_negative_rate, missed_any
+from calibrate.statistics import lattice, risk_curve
 
 POOL_ROWS, N_CLASSES, N_ROWS = 200_000, 20, 600
 RECALL, PRECISION, CONFIDENCE = 0.9, 0.6, 0.9
+RISKS = {false_negative_rate: 0.2, missed_any: 0.4, false_discovery_proportion: 0.4}
 
 
 @dataclass(frozen=True)
@@ -186,12 +191,42 @@ def precision_lines(world: World, n_draws: int, seed: int) -> list[Line]:
     return found
 
 
+def mean_risks(world: World, risk: Risk) -> tuple[np.ndarray, np.ndarray]:
+    """Every threshold on a lattice, in rising order, and the mean risk of all rows at it."""
+    tried = lattice()
+    curve = risk_curve(labelled_logits(world.logits, world.labels), risk)
+    return tried, curve.mean
+
+
+def risk_lines(world: World, n_draws: int, seed: int) -> list[Line]:
+    found = []
+    rng = np.random.default_rng(seed)
+    for risk, level in RISKS.items():
+        tried, truth = mean_risks(world, risk)
+        for confidence in (None, CONFIDENCE) if risk.monotone else (CONFIDENCE,):
+            rule = cal.RiskControl(risk, level, confidence)
+            reached = np.empty(n_draws)
+            for draw in range(n_draws):
+                rows = rng.integers(len(world.logits), size=N_ROWS)
+                cut = rule.fit(world.logits[rows], world.labels[rows]).op_.threshold
+                reached[draw] = truth[np.searchsorted(tried, cut)]
+            if confidence is None:
+                promised, values = f"at most {level}", reached
+                found.append(line(f"{risk.name}, on average", world, promised, values))
+            else:
+                promised, values = f"at most {1 - confidence:.1f}", (reached > level).astype(float)
+                name = f"{risk.name} above {level}"
+                found.append(line(name, world, promised, values))
+    return found
+
+
 def report(n_draws: int, seed: int, pool_rows: int = POOL_ROWS) -> list[Line]:
     """All promises in all worlds."""
     found = []
     for world in worlds(seed, pool_rows):
         found += recall_lines(world, n_draws, seed + 1)
         found += precision_lines(world, n_draws, seed + 2)
+        found += risk_lines(world, n_draws, seed + 3)
     return found
 
 
