@@ -64,12 +64,15 @@ class PeerDecider:
         Whether it is given our calibrated log-odds in place of the network's.
     promise : (figure, level), optional
         What it promises instead of a high F1.
+    together : bool
+        Whether it decides all test rows together, so that none could be decided alone.
     """
 
     decide: Callable[[Scores], Labels]
     package: str | None
     calibrated: bool = False
     promise: tuple[str, float] | None = None
+    together: bool = False
 
     def scores(self, given: Given) -> Scores:
         """What it is given: the classes with fitting labels."""
@@ -237,13 +240,15 @@ PEERS: dict[str, PeerDecider] = {
     "xCOLUMNs Frank-Wolfe micro-F1 (calibrated)": PeerDecider(
         frank_wolfe("micro"), "xcolumns", calibrated=True
     ),
-    "xCOLUMNs block coordinate": PeerDecider(block_coordinate(False), "xcolumns"),
+    "xCOLUMNs block coordinate": PeerDecider(block_coordinate(False), "xcolumns", together=True),
     "xCOLUMNs block coordinate (calibrated)": PeerDecider(
-        block_coordinate(False), "xcolumns", calibrated=True
+        block_coordinate(False), "xcolumns", calibrated=True, together=True
     ),
-    "xCOLUMNs block coordinate at k": PeerDecider(block_coordinate(True), "xcolumns"),
+    "xCOLUMNs block coordinate at k": PeerDecider(
+        block_coordinate(True), "xcolumns", together=True
+    ),
     "xCOLUMNs block coordinate at k (calibrated)": PeerDecider(
-        block_coordinate(True), "xcolumns", calibrated=True
+        block_coordinate(True), "xcolumns", calibrated=True, together=True
     ),
     **mapie_of("recall", MAPIE_RECALL),
     **mapie_of("precision", MAPIE_PRECISION),

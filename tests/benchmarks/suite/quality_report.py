@@ -27,13 +27,13 @@ _NOTE = """\
 The best other is chosen on the very test rows, which favours it. The difference is ours less the
 other's on the same rows, with its 95 % interval. "Calibrated": given what our default calibrator
 makes of the scores. xCOLUMNs' block coordinate decides all test rows together, everything else
-each row by itself.
+each row by itself: it counts where ours does so too.
 """
 
 
 def markdown(records: list[dict[str, Any]]) -> str:
     """A table for each objective, and how often ours is best."""
-    parts = [_NOTE]
+    parts = [_NOTE, _compact(records)]
     parts += [_objective(objective, records) for objective in OBJECTIVES]
     parts.append(_summary(records))
     missing: dict[str, list[str]] = {}
@@ -46,6 +46,25 @@ def markdown(records: list[dict[str, Any]]) -> str:
         for name, why in (_unfinished(record) | record["failed"]).items()
     ]
     return "\n".join(parts)
+
+
+def _compact(records: list[dict[str, Any]]) -> str:
+    """All objectives side by side: ours, the best other, and the verdict."""
+    head = ["ours / best other", *(objective.name for objective in OBJECTIVES)]
+    lines = [_line(head), _line(["---"] * len(head))]
+    for record in records:
+        cells = [record["network"]]
+        for objective in OBJECTIVES:
+            best = best_other(objective, record)
+            ours = record["figures"][objective.default][objective.figure]
+            if best is None:
+                cells.append(_cell(objective, ours))
+                continue
+            other = record["figures"][best][objective.figure]
+            verdict = record["differences"][objective.name][best]["verdict"]
+            cells.append(f"{_cell(objective, ours)} / {_cell(objective, other)} {verdict}")
+        lines.append(_line(cells))
+    return "\n".join(lines) + "\n"
 
 
 def _objective(objective: Objective, records: list[dict[str, Any]]) -> str:
@@ -78,11 +97,18 @@ def best_other(
     figures = {
         name: record["figures"][name][objective.figure]
         for name in (*PLAIN, *PEERS)
-        if name in record["figures"] and not (own_scores and name in _CALIBRATED)
+        if name in record["figures"]
+        and is_rival(objective, name)
+        and not (own_scores and name in _CALIBRATED)
     }
     if objective.figure == "count_ratio":
         figures = {name: -distance(value) for name, value in figures.items()}
     return max(figures, key=lambda name: figures[name], default=None)
+
+
+def is_rival(objective: Objective, name: str) -> bool:
+    """Whether a method decides under the same conditions as our default for the objective."""
+    return objective.together or name not in PEERS or not PEERS[name].together
 
 
 def _summary(records: list[dict[str, Any]]) -> str:
@@ -97,7 +123,7 @@ def _summary(records: list[dict[str, Any]]) -> str:
         for record in records:
             best = [best_other(objective, record, own_scores) for own_scores in (False, True)]
             for name, by in record["differences"][objective.name].items():
-                if name in OURS:
+                if name in OURS or not is_rival(objective, name):
                     continue
                 for whom, there in zip(beside, (*best, name), strict=True):
                     counts[whom, by["verdict"]] += name == there
