@@ -23,11 +23,16 @@ from calibrate.statistics.curves import judged
 
 _CLEARLY = 1e-12
 _FEW_POSITIVES = 1e-3
+_LEAST_POSITIVES = 1e-6
 _ROWS_AT_ONCE = 256
 
 
 class Candidates(NamedTuple):
-    """The likeliest classes of each row, as in CSR, the classes of a row sorted.
+    """Classes that a row may get, as in CSR, the classes of a row sorted.
+
+    Half of them are the likeliest of the row; the other half those that are most likelier here than
+    elsewhere, the highest ``p / positives``, since a rare class gains by predictions of low
+    probability.
 
     Attributes
     ----------
@@ -41,24 +46,38 @@ class Candidates(NamedTuple):
     probabilities: NDArray[np.float32]
 
     @classmethod
-    def of_rows(cls, data: LabelledLogits, n: int) -> Candidates:
-        """The `n` highest cells of each row by their logits; cells without a score are none."""
+    def of_rows(
+        cls, data: LabelledLogits, n: int, k: int, positives: NDArray[np.float64]
+    ) -> Candidates:
+        """At most `n` cells of each row, of logits; cells without a score are none.
+
+        Parameters
+        ----------
+        data : LabelledLogits
+        n : int
+        k : int
+            At least so many are the likeliest.
+        positives : float64, (n_classes,)
+            Expected positives of all rows.
+        """
+        level = np.log(np.maximum(positives, _LEAST_POSITIVES)).astype(np.float32)
 
         def of_block(block: Block) -> Candidates:
-            counts, classes = _highest(block.scores, n)
-            rows = np.repeat(np.arange(len(counts)), counts)
+            rows, classes, counts = _some(block.scores, block.scores - level, n, k)
             return cls(counts, classes, sigmoid(block.scores[rows, classes]))
 
         return cls.joined(list(data.each_block(of_block)))
 
     @classmethod
-    def of_probabilities(cls, probabilities: NDArray[np.float32], n: int) -> Candidates:
-        """The `n` highest cells of each row of a matrix."""
+    def of_probabilities(
+        cls, probabilities: NDArray[np.float32], n: int, k: int, positives: NDArray[np.float64]
+    ) -> Candidates:
+        """At most `n` cells of each row of a matrix, as in `of_rows`."""
+        share = (1 / np.maximum(positives, _LEAST_POSITIVES)).astype(np.float32)
 
         def of_part(start: int) -> Candidates:
             part = probabilities[start : start + _ROWS_AT_ONCE]
-            counts, classes = _highest(part, n)
-            rows = np.repeat(np.arange(len(counts)), counts)
+            rows, classes, counts = _some(part, part * share, n, k)
             return cls(counts, classes, part[rows, classes])
 
         return cls.joined(threads.each(of_part, range(0, len(probabilities), _ROWS_AT_ONCE)))
@@ -78,6 +97,19 @@ class Candidates(NamedTuple):
         keys = np.empty(len(self.indptr) - 1, dtype=np.uint64)
         row_keys(self.indptr, self.probabilities, keys)
         return np.argsort(keys, kind="stable")
+
+
+def _some(
+    scores: NDArray[np.float32], lifts: NDArray[np.float32], n: int, k: int
+) -> tuple[NDArray[np.intp], NDArray[np.int32], NDArray[np.int64]]:
+    """Rows and classes of at most `n` cells of each row, and how many there are of each."""
+    chosen = np.zeros(scores.shape, dtype=np.bool_)
+    n_likeliest = min(max(k, n - n // 2), n)
+    for values, wanted in ((scores, n_likeliest), (lifts, n - n_likeliest)):
+        counts, classes = _highest(values, wanted)
+        chosen[np.repeat(np.arange(len(counts)), counts), classes] = True
+    rows, found = np.nonzero(chosen)
+    return rows, found.astype(np.int32), np.count_nonzero(chosen, axis=1).astype(np.int64)
 
 
 def _highest(scores: NDArray[np.float32], n: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
@@ -233,7 +265,8 @@ def block_coordinate_ascent(
         Of a class; `calibrate.metrics.f_beta`, `jaccard`, `precision` and `recall` are quick, any
         other function is called once for each row and pass. A value of nan is taken for 0.
     n_candidates : int
-        Labels of a row come from its likeliest classes, so many of them, or `k` if that is more.
+        Labels of a row come from so many classes, or `k` if that is more: half of them its
+        likeliest, the others those that are most likelier in it than elsewhere.
     max_passes : int
     tolerance : float
         Passes end when one raises the mean of the metric by no more.
@@ -272,8 +305,9 @@ def block_coordinate_ascent(
     matrix = _checked(probabilities)
     sums = np.zeros(matrix.shape[1], dtype=np.int64)
     add_probabilities(matrix, sums)
-    candidates = Candidates.of_probabilities(matrix, n)
-    ascent = Ascent(candidates, sums / WHOLE, min(k, matrix.shape[1]), metric)
+    k = min(k, matrix.shape[1])
+    candidates = Candidates.of_probabilities(matrix, n, k, sums / WHOLE)
+    ascent = Ascent(candidates, sums / WHOLE, k, metric)
     ascent.run(passes, tolerance)
     classes = candidates.classes[ascent.chosen]
     ends = np.concatenate([[0], np.cumsum(ascent.chosen)])[candidates.indptr]

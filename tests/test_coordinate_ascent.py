@@ -11,6 +11,7 @@ from scipy import sparse
 
 from calibrate import block_coordinate_ascent
 from calibrate.coordinate_ascent import Ascent, Candidates
+from calibrate.data import labelled_logits
 from calibrate.kernels.ascent import take_highest
 from calibrate.metrics import f_beta, jaccard, precision, recall, recall_at_precision
 
@@ -37,7 +38,8 @@ def probabilities(n_rows=60, n_classes=12, seed=0):
 
 def ascent_of(p, k, metric, n_candidates=200):
     p = p.astype(np.float32)
-    candidates = Candidates.of_probabilities(p, max(k, n_candidates))
+    sums = p.sum(axis=0, dtype=np.float64)
+    candidates = Candidates.of_probabilities(p, max(k, n_candidates), k, sums)
     return Ascent(candidates, p.sum(axis=0, dtype=np.float64), k, metric)
 
 
@@ -138,14 +140,16 @@ def test_neither_the_order_of_rows_nor_that_of_classes_changes_a_label(seed):
     assert (by_classes == labels[:, classes]).all()
 
 
-def test_labels_come_from_the_likeliest_classes_alone():
+def test_labels_come_from_the_candidates_alone():
     p = probabilities()
-    likeliest = np.argsort(np.argsort(-p, axis=1), axis=1) < 4
+    allowed = np.zeros(p.shape, bool)
+    for i, classes in enumerate(candidates_of(p, 4, 2)):
+        allowed[i, classes] = True
 
     labels = block_coordinate_ascent(p, 2, recall, n_candidates=4).toarray()
     few = block_coordinate_ascent(p, 5, recall, n_candidates=1).toarray()
 
-    assert not (labels & ~likeliest).any()
+    assert not (labels & ~allowed).any()
     assert (labels != block_coordinate_ascent(p, 2, recall).toarray()).any()
     assert (few.sum(axis=1) == 5).all()
 
@@ -239,3 +243,41 @@ def test_a_metric_of_nan_is_taken_for_nothing():
     labels = block_coordinate_ascent(p, 1, undefined_at_first)
 
     assert (labels != block_coordinate_ascent(p, 1, f_beta(1))).nnz == 0
+
+
+def candidates_of(p, n, k):
+    p = np.asarray(p, np.float32)
+    found = Candidates.of_probabilities(p, n, k, p.sum(axis=0, dtype=np.float64))
+    return [found.classes[found.indptr[i] : found.indptr[i + 1]].tolist() for i in range(len(p))]
+
+
+def test_half_of_the_candidates_are_those_that_are_most_likelier_here_than_elsewhere():
+    # the last two classes are rare: .1 of a sum of .1 and of .12, beside .6 of 1.7 and the like
+    p = [[0.9, 0.8, 0.7, 0.6, 0.1, 0.1], [0.8, 0.8, 0.8, 0.8, 0.0, 0.02], [0.9] * 4 + [0.0] * 2]
+
+    assert candidates_of(p, 4, 1)[0] == [0, 1, 4, 5]
+    assert candidates_of(p, 3, 1)[0] == [0, 1, 4]
+    assert candidates_of(p, 4, 3)[0] == [0, 1, 2, 4]
+
+
+def test_a_class_that_is_both_is_one_candidate():
+    p = [[0.9, 0.2, 0.1], [0.0, 0.9, 0.9]]
+
+    assert candidates_of(p, 2, 1)[0] == [0]
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_candidates_of_logits_are_those_of_their_probabilities(k):
+    p = probabilities(n_classes=40)
+    logits = np.log(p) - np.log1p(-p)
+    rows = labelled_logits(logits.astype(np.float32), np.zeros(p.shape))
+    sums = p.sum(axis=0)
+
+    found = Candidates.of_rows(rows, 8, k, sums)
+
+    # a lift in logits is one of odds: the order differs where probabilities are high
+    expected = Candidates.of_probabilities((p / (1 - p)).astype(np.float32), 8, k, sums)
+    assert found.indptr.tolist() == expected.indptr.tolist()
+    assert found.classes.tolist() == expected.classes.tolist()
+    assert np.diff(found.indptr).min() >= max(k, 4)
+    assert np.diff(found.indptr).max() <= 8

@@ -32,8 +32,8 @@ class BudgetedTopK(DecisionRule):
         `jaccard`, `precision` and `recall` are quick, any other function is called once for each
         row and pass. A value of nan is taken for 0.
     n_candidates : int
-        Labels of a fitting row come from its likeliest classes, so many of them, or `k` if that
-        is more.
+        Labels of a fitting row come from so many classes, or `k` if that is more: half of them its
+        likeliest, the others those that are most likelier in it than elsewhere.
 
     Notes
     -----
@@ -76,10 +76,9 @@ class BudgetedTopK(DecisionRule):
         k = ops.positive_integer(self.k, "k")
         n = max(k, ops.positive_integer(self.n_candidates, "n_candidates"))
         check_macro_metric(self.metric)
-        candidates = Candidates.of_rows(evidence.rows, n)
-        ascent = Ascent(
-            candidates, evidence.expected_positives(), min(k, evidence.n_classes), self.metric
-        )
+        positives, most = evidence.expected_positives(), min(k, evidence.n_classes)
+        candidates = Candidates.of_rows(evidence.rows, n, most, positives)
+        ascent = Ascent(candidates, positives, most, self.metric)
         ascent.run(_MOST_PASSES, _TOLERANCE)
         gain, offset = ascent.line()
         return Fitted(ops.WeightedTopK(k, gain.astype(np.float32), offset.astype(np.float32)))
