@@ -143,14 +143,14 @@ def test_neither_the_order_of_rows_nor_that_of_classes_changes_a_label(seed):
 def test_labels_come_from_the_candidates_alone():
     p = probabilities()
     allowed = np.zeros(p.shape, bool)
-    for i, classes in enumerate(candidates_of(p, 4, 2)):
+    for i, classes in enumerate(candidates_of(p, 3, 2)):
         allowed[i, classes] = True
 
-    labels = block_coordinate_ascent(p, 2, recall, n_candidates=4).toarray()
+    labels = block_coordinate_ascent(p, 2, f_beta(1), n_candidates=3).toarray()
     few = block_coordinate_ascent(p, 5, recall, n_candidates=1).toarray()
 
     assert not (labels & ~allowed).any()
-    assert (labels != block_coordinate_ascent(p, 2, recall).toarray()).any()
+    assert (labels != block_coordinate_ascent(p, 2, f_beta(1)).toarray()).any()
     assert (few.sum(axis=1) == 5).all()
 
 
