@@ -240,9 +240,12 @@ def _choices(method: str, parameter: inspect.Parameter, n_classes: int) -> tuple
         # as probabilities they mean something as well
         "target": (np.linspace(0.1, 0.9, 4 * n_classes, dtype=np.float32).reshape(4, n_classes),),
     }
-    if parameter.name == "metric" and method in ("InstanceThreshold", "BudgetedTopK"):
-        # a bound on the counts of all rows is refused there
+    if (method, parameter.name) == ("InstanceThreshold", "metric"):
+        # a bound on the counts of all rows is none on those of one
         return metrics.f_beta(1), _promising_nothing
+    if (method, parameter.name) == ("BudgetedTopK", "metric"):
+        # any other is judged row by row, without kernels
+        return (metrics.f_beta(1),)
     if parameter.name in known:
         return known[parameter.name]
     if isinstance(parameter.default, bool):
