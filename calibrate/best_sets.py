@@ -16,12 +16,18 @@ from numpy.typing import NDArray
 from calibrate import ops
 from calibrate.base import Finding, Fitted, Report, require_positives
 from calibrate.metrics import Metric
-from calibrate.statistics import Evidence, best_instance_cut
+from calibrate.statistics import Evidence, best_instance_cut, instance_values
 
 Floats = NDArray[np.float64]
 
 MOST_DISPERSED = 50.0
 """Spread of the numbers of labels, in that of independent ones, up to which sets are chosen."""
+
+_COMPARED_ROWS = 4096
+"""Rows on which sets are compared with one threshold for all rows."""
+
+_SURELY = 3.0
+"""Standard errors by which one threshold must be better to take over: at 2 it would by chance."""
 
 _FEWEST_EMPTY = 10
 """Empty rows, and others, from which on it is learned which rows are empty."""
@@ -132,21 +138,54 @@ def fit_best_sets(
     spread, expected = math.fsum((n_labels - total) ** 2), math.fsum(variance)
     dispersion = spread / expected if expected else (math.inf if spread else 0.0)
     report = BestSetReport(dispersion, len(empty), int(np.count_nonzero(empty)), intercept, slope)
-    if dispersion <= MOST_DISPERSED:
-        return Fitted(make(intercept, slope), report=report)
-    return _one_threshold(evidence, metric, report)
+    if dispersion > MOST_DISPERSED:
+        message = (
+            f"the numbers of labels of rows spread {dispersion:.0f} times as much as those of "
+            f"independent labels, above {MOST_DISPERSED:.0f}: one threshold for all rows takes over"
+        )
+        known = (dispersion,) if math.isfinite(dispersion) else ()
+        return _one_threshold(
+            evidence, metric, report, Finding("over_dispersed", message, (), known)
+        )
+    op = make(intercept, slope)
+    better = _better_by_one_threshold(evidence.thinned(_COMPARED_ROWS), op, metric, report)
+    if better == 0:
+        return Fitted(op, report=report)
+    message = (
+        f"on the fitting rows one threshold for all rows is better by {better:.4f} than the best "
+        f"sets of independent labels, more than {_SURELY:g} standard errors: it takes over"
+    )
+    return _one_threshold(
+        evidence, metric, report, Finding("one_threshold", message, (), (better,))
+    )
 
 
-def _one_threshold(evidence: Evidence, metric: Metric, report: BestSetReport) -> Fitted:
-    """One threshold instead: what is right for each row rests on a wrong spread."""
+def _better_by_one_threshold(
+    some: Evidence, op: ops.BestSetOp, metric: Metric, report: BestSetReport
+) -> float:
+    """By how much one threshold is surely better than sets, on the mean of the metric; else 0.
+
+    Both are fitted to the rows that they are compared on, by a number or two, so that neither is
+    flattered by much.
+    """
+    min_k = int(report.n_empty == 0)
+    _, threshold = best_instance_cut(some.rows, metric, min_k)
+    by_sets, by_threshold = (
+        instance_values(some.rows, metric, one.decide)
+        for one in (op, threshold_op(threshold, min_k))
+    )
+    gains = by_threshold - by_sets
+    error = float(gains.std()) / math.sqrt(len(gains))
+    gain = math.fsum(gains) / len(gains)
+    return gain if gain > _SURELY * error else 0.0
+
+
+def _one_threshold(
+    evidence: Evidence, metric: Metric, report: BestSetReport, finding: Finding
+) -> Fitted:
+    """One threshold instead: what is right for each row rests on a wrong law."""
     min_k = int(report.n_empty == 0)
     value, threshold = best_instance_cut(evidence.rows, metric, min_k)
-    message = (
-        f"the numbers of labels of rows spread {report.dispersion:.0f} times as much as those of "
-        f"independent labels, above {MOST_DISPERSED:.0f}: one threshold for all rows takes over"
-    )
-    known = (report.dispersion,) if math.isfinite(report.dispersion) else ()
-    finding = Finding("over_dispersed", message, (), known)
     found = BestSetReport(
         report.dispersion, report.n_rows, report.n_empty, report.empty_intercept,
         report.empty_slope, float(threshold), value,

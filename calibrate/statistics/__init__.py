@@ -17,7 +17,7 @@ from calibrate.statistics.evidence import Evidence
 from calibrate.statistics.expected import ExpectedCuts, best_expected_cuts
 from calibrate.statistics.histogram import Grid, ScoreHistogram
 from calibrate.statistics.hulls import HullSteps
-from calibrate.statistics.instances import best_instance_cut
+from calibrate.statistics.instances import best_instance_cut, instance_values
 from calibrate.statistics.pooled import (
     best_pooled_cut,
     midway,
@@ -48,6 +48,7 @@ __all__ = [
     "curves_of_lines",
     "hoeffding_bentkus_p_values",
     "hoeffding_p_values",
+    "instance_values",
     "lattice",
     "midway",
     "pooled_curves",

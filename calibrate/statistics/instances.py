@@ -10,6 +10,7 @@ of rows.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from calibrate.data import Block, LabelledLogits
 from calibrate.kernels.rows import highest
 from calibrate.metrics import CutMetric, Metric
-from calibrate.ops import LOWEST, from_ordinal, ordinal
+from calibrate.ops import LOWEST, RowLabels, from_ordinal, ordinal
 from calibrate.statistics.curves import judged
 from calibrate.statistics.pooled import midway
 
@@ -86,6 +87,36 @@ def best_instance_cut(
         return judge.mean(nothing), np.float32(np.inf)
     place = np.array(staircase.first + staircase.n_keys - 1 - best)
     return judge.mean(value), midway(data, np.float32(from_ordinal(place)[()]))
+
+
+def instance_values(
+    data: LabelledLogits, metric: Metric, decide: Callable[[NDArray[np.float32]], RowLabels]
+) -> NDArray[np.float64]:
+    """The metric of each row, as `best_instance_cut` judges it, float64, (n_rows,).
+
+    Parameters
+    ----------
+    data : LabelledLogits
+        A few thousand rows.
+    metric : callable ``(tp, fp, fn, tn) -> array``
+    decide : callable
+        Labels of rows of scores.
+    """
+    judge = _Judge.of(data, metric)
+
+    def of_block(block: Block) -> NDArray[np.float64]:
+        n_rows, n_classes = block.scores.shape
+
+        def cells(labels: RowLabels) -> Integers:
+            rows = np.repeat(np.arange(n_rows), np.diff(labels.indptr))
+            return np.asarray(rows * n_classes + labels.indices)
+
+        true, decided = RowLabels(block.indptr, block.indices), decide(block.scores)
+        hits = np.intersect1d(cells(true), cells(decided), assume_unique=True) // n_classes
+        tp = np.bincount(hits, minlength=n_rows)
+        return judge._raw(tp, np.diff(decided.indptr), np.diff(true.indptr))
+
+    return np.concatenate([of_block(block) for block in data.blocks()])
 
 
 @dataclass(frozen=True, eq=False)

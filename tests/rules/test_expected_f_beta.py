@@ -226,6 +226,74 @@ def test_over_dispersed_rows_get_one_threshold_and_that_is_said(rule, empties):
     )
 
 
+def rich_and_poor(n_rows=3000, n_classes=30, seed=0):
+    """Calibrated logits whose rows have many labels together, or few, which they do not tell."""
+    rng = np.random.default_rng(seed)
+    scores = rng.normal(-2.5, 1.2, (n_rows, n_classes))
+    luck = rng.choice([-1.2, 1.2], (n_rows, 1))
+    labels = rng.random(scores.shape) < 1 / (1 + np.exp(-scores - luck))
+    labels[np.arange(n_rows), scores.argmax(axis=1)] = True
+    return scores.astype(np.float32), labels
+
+
+def mask_of(decided, n_classes):
+    shape = len(decided.indptr) - 1, n_classes
+    ones = np.ones(len(decided.indices), bool)
+    return sparse.csr_array((ones, decided.indices, decided.indptr), shape=shape).toarray()
+
+
+def instance_f1(predicted, labels):
+    tp = (predicted & labels).sum(axis=1)
+    return 2 * tp / np.maximum(predicted.sum(axis=1) + labels.sum(axis=1), 1)
+
+
+def test_one_threshold_takes_over_where_it_is_surely_better_on_the_fitting_rows():
+    scores, labels = rich_and_poor()
+
+    with pytest.warns(cal.FitWarning, match="on the fitting rows one threshold for all rows is"):
+        fitted = cal.ExpectedFBeta().fit(scores, labels)
+
+    value, threshold = best_instance_cut(labelled_logits(scores, labels), cal.metrics.f_beta(1), 1)
+    assert fitted.report_.dispersion < 50
+    assert fitted.op_.threshold == threshold
+    assert (fitted.report_.threshold, fitted.report_.value) == (float(threshold), value)
+    (finding,) = fitted.findings_
+    sets = ops.ExpectedFBeta(False, None, 0.0, 1.0).decide(scores)
+    by_sets = instance_f1(mask_of(sets, scores.shape[1]), labels)
+    by_cut = instance_f1(fitted.predict(scores).toarray(), labels)
+    assert finding.code == "one_threshold"
+    assert finding.values[0] == pytest.approx((by_cut - by_sets).mean(), abs=1e-9)
+    new, truth = rich_and_poor(seed=1)
+    sets = mask_of(ops.ExpectedFBeta(False, None, 0.0, 1.0).decide(new), new.shape[1])
+    assert instance_f1(fitted.predict(new).toarray(), truth).mean() > (
+        instance_f1(sets, truth).mean()
+    )
+
+
+def test_how_sure_is_told_by_the_standard_error(monkeypatch):
+    scores, labels = rich_and_poor()
+    sets = mask_of(ops.ExpectedFBeta(False, None, 0.0, 1.0).decide(scores), scores.shape[1])
+    cut = cal.InstanceThreshold(cal.metrics.f_beta(1), 1).fit(scores, labels)
+    gains = instance_f1(cut.predict(scores).toarray(), labels) - instance_f1(sets, labels)
+    z = gains.mean() / (gains.std() / np.sqrt(len(gains)))
+
+    monkeypatch.setattr(best_sets, "_SURELY", z * 1.0001)
+    just_not = cal.ExpectedFBeta().fit(scores, labels)
+    monkeypatch.setattr(best_sets, "_SURELY", z * 0.9999)
+    with pytest.warns(cal.FitWarning):
+        just = cal.ExpectedFBeta().fit(scores, labels)
+
+    assert isinstance(just_not.op_, ops.ExpectedFBeta)
+    assert isinstance(just.op_, ops.BoundedThreshold)
+
+
+def test_independent_labels_keep_their_sets():
+    for seed in range(20):
+        fitted = cal.ExpectedFBeta().fit(*simulated(200, 10, seed))
+
+        assert isinstance(fitted.op_, ops.ExpectedFBeta)
+
+
 def test_up_to_the_bound_sets_are_chosen(monkeypatch):
     scores, labels = simulated(200)
     spread = cal.ExpectedFBeta().fit(scores, labels).report_.dispersion

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from calibrate import metrics
 from calibrate.data import labelled_logits, logits
-from calibrate.statistics import best_instance_cut, instances
+from calibrate.ops import labels_from_mask
+from calibrate.statistics import best_instance_cut, instance_values, instances
 
 LAW = settings(derandomize=True, deadline=None, max_examples=30)
 quiet = pytest.mark.filterwarnings("ignore:all logits lie in")
@@ -236,3 +237,20 @@ def test_blocks_threads_and_the_order_of_rows_change_no_bit(n_threads, monkeypat
 def test_a_metric_that_is_not_finite_for_rows_is_refused(metric, message):
     with pytest.raises(ValueError, match=message):
         best_instance_cut(labelled_logits(*simulated()), metric)
+
+
+@quiet
+@LAW
+@given(rows(), st.sampled_from([-1.0, 0.0, 0.5, np.inf]))
+def test_the_values_of_rows_are_those_whose_mean_is_judged(case, cut):
+    scores, labels = case
+    data = labelled_logits(scores, labels, nan="negative")
+
+    for metric, value in VALUES.items():
+        found = instance_values(data, metric, lambda block: labels_from_mask(block >= cut))
+
+        expected = naive_sets.instance_mean(scores, labels, cut, value)
+        assert found.shape == (len(scores),)
+        assert found.mean() == pytest.approx(expected, abs=1e-12)
+        one = naive_sets.instance_mean(scores[:1], labels[:1], cut, value)
+        assert found[0] == pytest.approx(one, abs=1e-12)
