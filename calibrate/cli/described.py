@@ -46,7 +46,7 @@ def rule(path: Path) -> dict[str, Any]:
         "steps": [_op(op) for op in (*decision.steps, decision.rule)],
         "fitted_by": f"calibrate {provenance.get('calibrate', 'of unknown version')}",
         "n_rows": provenance.get("n_rows"),
-        "n_rows_apart": provenance.get("n_rows_apart"),
+        **({"n_rows_apart": provenance["n_rows_apart"]} if "n_rows_apart" in provenance else {}),
         "n_positives": provenance.get("n_positives"),
         "cross_fit": provenance.get("cross_fit") and decision.header()["provenance"]["cross_fit"],
         "learned": learned,

@@ -46,11 +46,15 @@ class Overridden(DecisionRule):
 
     Examples
     --------
+    >>> import warnings
     >>> import numpy as np
     >>> from calibrate import FixedThreshold, overrides
     >>> logits, labels = np.array([[2.0, -1.0, 0.5]]), np.array([[1, 0, 1]])
     >>> rule = Overridden(FixedThreshold(), {"spam": overrides.never, 1: overrides.always})
-    >>> rule.fit(logits, labels, class_names=["spam", "news", "sport"]).predict(logits).toarray()
+    >>> with warnings.catch_warnings():  # it says how many are given by hand
+    ...     warnings.simplefilter("ignore")
+    ...     fitted = rule.fit(logits, labels, class_names=["spam", "news", "sport"])
+    >>> fitted.predict(logits).toarray()
     array([[False,  True,  True]])
     """
 
