@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 MOST_DISPERSED = 50.0
 """Spread of the numbers of labels, in that of independent ones, up to which sets are chosen."""
 
-_COMPARED_ROWS = 4096
+_COMPARED_ROWS = 2048
 """Rows on which sets are compared with one threshold for all rows."""
 
 _SURELY = 3.0

@@ -50,7 +50,7 @@ class ExpectedFBeta(DecisionRule):
 
     Labels that depend on each other can make other sets better. One threshold for all rows, that of
     highest mean F over the fitting rows, takes over where it is better than the sets on them (on
-    4,096 of them) by more than three standard errors, or where the numbers of labels spread more
+    2,048 of them) by more than three standard errors, or where the numbers of labels spread more
     than 50 times as much as those of independent labels; ``findings_`` says so.
 
     References
