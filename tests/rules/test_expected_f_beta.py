@@ -226,7 +226,7 @@ def test_over_dispersed_rows_get_one_threshold_and_that_is_said(rule, empties):
     )
 
 
-def rich_and_poor(n_rows=3000, n_classes=30, seed=0):
+def rich_and_poor(n_rows=2000, n_classes=30, seed=0):
     """Calibrated logits whose rows have many labels together, or few, which they do not tell."""
     rng = np.random.default_rng(seed)
     scores = rng.normal(-2.5, 1.2, (n_rows, n_classes))
