@@ -103,11 +103,14 @@ def _some(
     scores: NDArray[np.float32], lifts: NDArray[np.float32], n: int, k: int
 ) -> tuple[NDArray[np.intp], NDArray[np.int32], NDArray[np.int64]]:
     """Rows and classes of at most `n` cells of each row, and how many there are of each."""
-    chosen = np.zeros(scores.shape, dtype=np.bool_)
-    n_likeliest = min(max(k, n - n // 2), n)
-    for values, wanted in ((scores, n_likeliest), (lifts, n - n_likeliest)):
-        counts, classes = _highest(values, wanted)
-        chosen[np.repeat(np.arange(len(counts)), counts), classes] = True
+    if n >= scores.shape[1]:
+        chosen = scores > -np.inf
+    else:
+        chosen = np.zeros(scores.shape, dtype=np.bool_)
+        n_likeliest = max(k, n - n // 2)
+        for values, wanted in ((scores, n_likeliest), (lifts, n - n_likeliest)):
+            counts, classes = _highest(values, wanted)
+            chosen[np.repeat(np.arange(len(counts)), counts), classes] = True
     rows, found = np.nonzero(chosen)
     return rows, found.astype(np.int32), np.count_nonzero(chosen, axis=1).astype(np.int64)
 
@@ -244,7 +247,7 @@ def block_coordinate_ascent(
     k: int,
     metric: Metric,
     *,
-    n_candidates: int = 200,
+    n_candidates: int = 400,
     max_passes: int = 20,
     tolerance: float = 1e-7,
 ) -> Any:

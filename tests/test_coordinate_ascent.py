@@ -266,6 +266,13 @@ def test_a_class_that_is_both_is_one_candidate():
     assert candidates_of(p, 2, 1)[0] == [0]
 
 
+def test_where_there_is_room_for_all_classes_all_are_candidates():
+    p = [[0.9, 0.2, 0.0], [0.0, 0.9, 0.9]]
+
+    assert candidates_of(p, 3, 1) == [[0, 1, 2]] * 2
+    assert candidates_of(p, 400, 2) == [[0, 1, 2]] * 2
+
+
 @pytest.mark.parametrize("k", [1, 3])
 def test_candidates_of_logits_are_those_of_their_probabilities(k):
     p = probabilities(n_classes=40)

@@ -67,7 +67,7 @@ class BudgetedTopK(DecisionRule):
            [1, 0]])
     """
 
-    def __init__(self, k: int, metric: Metric, n_candidates: int = 200) -> None:
+    def __init__(self, k: int, metric: Metric, n_candidates: int = 400) -> None:
         self.k = k
         self.metric = metric
         self.n_candidates = n_candidates
