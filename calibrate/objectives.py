@@ -88,7 +88,9 @@ macro_f1 = Objective(
 )
 """The mean of the F1 of the classes, each weighing alike."""
 
-micro_f1 = Objective("micro-f1", "micro_f", _highest("micro_f"), lambda: SharedThreshold(f_beta(1)))
+micro_f1 = Objective(
+    "micro-f1", "micro_f", _highest("micro_f"), lambda: SharedThreshold(f_beta(1), shrinkage="auto")
+)
 """F1 of all labels together, each weighing alike."""
 
 instance_f1 = Objective(

@@ -74,6 +74,7 @@ OPTIONS = {
     "SCutFbr": [{"metric": cal.metrics.f_beta(1)}, {"metric": cal.metrics.mcc, "fbr": 0.0}],
     "SharedThreshold": [
         {"metric": cal.metrics.f_beta(1)},
+        {"metric": cal.metrics.f_beta(2), "shrinkage": "auto"},
         {"metric": lambda tp, fp, fn, tn: tp - 0.5 * fp},
     ],
     "InstanceThreshold": [

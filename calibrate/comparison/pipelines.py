@@ -65,7 +65,7 @@ def standard_pipelines(
         "plug-in per class": PlugInThreshold(f1),
         "shrunk per class": PerClassThreshold(f1, shrinkage="auto"),
         "prevalence matching": PrevalenceMatching(),
-        "shared cut": SharedThreshold(f1),
+        "shared cut": SharedThreshold(f1, shrinkage="auto"),
         "shared cut by row": InstanceThreshold(f1),
         "expected F1": ExpectedFBeta(1),
         "cardinality matching": CardinalityMatching(),

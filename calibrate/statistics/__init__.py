@@ -14,7 +14,11 @@ from calibrate.statistics.curves import (
     threshold_curves,
 )
 from calibrate.statistics.evidence import Evidence
-from calibrate.statistics.expected import ExpectedCuts, best_expected_cuts
+from calibrate.statistics.expected import (
+    ExpectedCuts,
+    best_expected_cuts,
+    best_expected_pooled_cut,
+)
 from calibrate.statistics.histogram import Grid, ScoreHistogram
 from calibrate.statistics.hulls import HullSteps
 from calibrate.statistics.instances import best_instance_cut, instance_values
@@ -26,7 +30,7 @@ from calibrate.statistics.pooled import (
 )
 from calibrate.statistics.positives import positive_scores_by_class
 from calibrate.statistics.risk_curves import RiskCurve, lattice, risk_curve
-from calibrate.statistics.shrunk import ShrunkThresholds, shrunk_thresholds
+from calibrate.statistics.shrunk import ShrunkThresholds, shrunk_thresholds, sweep_variance
 from calibrate.statistics.sweep import best_cuts
 from calibrate.statistics.ties import TiedScores, pooled_ties
 
@@ -42,6 +46,7 @@ __all__ = [
     "TiedScores",
     "best_cuts",
     "best_expected_cuts",
+    "best_expected_pooled_cut",
     "best_instance_cut",
     "best_pooled_cut",
     "binomial_p_values",
@@ -57,5 +62,6 @@ __all__ = [
     "positive_scores_by_class",
     "risk_curve",
     "shrunk_thresholds",
+    "sweep_variance",
     "threshold_curves",
 ]

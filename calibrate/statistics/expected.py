@@ -92,6 +92,27 @@ def best_expected_cuts(histogram: ScoreHistogram, metric: Metric) -> ExpectedCut
     return ExpectedCuts(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
 
+def best_expected_pooled_cut(histogram: ScoreHistogram, metric: Metric) -> tuple[float, float]:
+    """Threshold and value of the one cut of all classes that is best if probabilities are right.
+
+    As `best_expected_cuts`, with the bins of all classes as one line of cells.
+    """
+    scores = histogram.scores.ravel()
+    order = np.argsort(scores, kind="stable")
+    tables = (table.ravel()[order][None] for table in (histogram.counts, histogram.positives))
+    line = _Line(scores[order][None], *tables)
+    found = _Cuts(line, 0, 1).best(metric)
+    return float(found.threshold[0]), float(found.value[0])
+
+
+class _Line(NamedTuple):
+    """Bins in rising order of their scores, each array (1, n_bins)."""
+
+    scores: Floats
+    counts: NDArray[np.int64]
+    positives: NDArray[np.int64]
+
+
 class _Counts(NamedTuple):
     """True positives, predictions, and all positives, of one shape; how many cells there are."""
 
@@ -110,7 +131,7 @@ class _Counts(NamedTuple):
 class _Cuts:
     """The cuts of some classes, from above all bins to below all of them."""
 
-    def __init__(self, histogram: ScoreHistogram, first: int, last: int) -> None:
+    def __init__(self, histogram: ScoreHistogram | _Line, first: int, last: int) -> None:
         part = slice(first, last)
         self.scores = histogram.scores[part, ::-1]
         self.counts = histogram.counts[part, ::-1].astype(np.float64)

@@ -76,8 +76,7 @@ def shrunk_thresholds(
     inference, section 1; DerSimonian and Laird (1986), Meta-analysis in clinical trials, for the
     moments and the weights.
     """
-    n = np.maximum(positives, 1).astype(np.float64)
-    v = CUBE_ROOT * n ** (-2 / 3)
+    v = sweep_variance(positives)
     known = (positives > 0) & np.isfinite(swept) & np.isfinite(plug_in)
     gaps = np.where(known, np.where(known, swept, 0.0) - np.where(known, plug_in, 0.0), 0.0)
     many = known & (positives >= _FEWEST_FOR_OFFSET)
@@ -93,6 +92,15 @@ def shrunk_thresholds(
     return ShrunkThresholds(
         np.where(weight > 0, mixed, moved), weight, variance, offset, gap, gap_error
     )
+
+
+def sweep_variance(positives: NDArray[np.int64]) -> Floats:
+    """Variance of swept thresholds of highest F, in squared logits, by their positives.
+
+    It has the order ``n^(-2/3)``, see `shrunk_thresholds`; a class without positives counts as one
+    with one.
+    """
+    return CUBE_ROOT * np.maximum(positives, 1).astype(np.float64) ** (-2 / 3)
 
 
 def _clipped(gaps: Floats, v: Floats, spread: float) -> Floats:

@@ -1,3 +1,4 @@
+import json
 import math
 
 import naive
@@ -176,3 +177,82 @@ def test_the_shared_threshold_of_a_sample_of_every_magnitude_is_that_of_all_cuts
         found = SharedThreshold(metric).fit(scores, labels).op_.threshold
         exhaustive = SharedThreshold(lambda *counts, m=metric: m(*counts)).fit(scores, labels)
         assert found == exhaustive.op_.threshold
+
+
+# drawn to what the probabilities say
+
+
+def of_right_probabilities(n_rows=2000, n_classes=6, seed=0):
+    """Logits whose probabilities are right."""
+    rng = np.random.default_rng(seed)
+    scores = (rng.normal(size=(n_rows, n_classes)) * 1.5 - 2).astype(np.float32)
+    return scores, rng.random(scores.shape) < 1 / (1 + np.exp(-scores.astype(np.float64)))
+
+
+def half_of_the_highest_f(scores, beta=1.0):
+    """The plug-in threshold of all cells by looking at each, in logits."""
+    p = np.sort(1 / (1 + np.exp(-scores.astype(np.float64).ravel())))[::-1]
+    k = np.arange(1, len(p) + 1)
+    f = ((1 + beta**2) * np.cumsum(p) / (k + beta**2 * p.sum())).max() / (1 + beta**2)
+    return np.log(f / (1 - f))
+
+
+@pytest.mark.parametrize("beta", [0.5, 1.0, 2.0])
+def test_right_probabilities_decide_the_threshold(beta):
+    scores, labels = of_right_probabilities()
+
+    fitted = SharedThreshold(metrics.f_beta(beta), shrinkage="auto").fit(scores, labels)
+
+    assert fitted.report_.plug_in_taken
+    assert fitted.op_.threshold == np.float32(fitted.report_.plug_in)
+    assert fitted.op_.threshold == pytest.approx(half_of_the_highest_f(scores, beta), abs=2e-3)
+    assert fitted.report_.swept != fitted.report_.plug_in
+    assert fitted.report_.swept_error == pytest.approx(math.sqrt(2.3) * labels.sum() ** (-1 / 3))
+
+
+def test_the_labels_decide_where_the_probabilities_are_wrong():
+    scores, labels = of_right_probabilities()
+
+    fitted = SharedThreshold(metrics.f_beta(1), shrinkage="auto").fit(scores + 2, labels)
+
+    swept = SharedThreshold(metrics.f_beta(1)).fit(scores + 2, labels)
+    assert not fitted.report_.plug_in_taken
+    assert fitted.op_.threshold == swept.op_.threshold
+    assert "the swept one is taken" in fitted.report_.sentences()[0]
+
+
+def test_three_standard_errors_are_the_bound(monkeypatch):
+    from calibrate.rules import shared_threshold
+
+    scores, labels = of_right_probabilities()
+    rule = SharedThreshold(metrics.f_beta(1), shrinkage="auto")
+    report = rule.fit(scores, labels).report_
+    apart = abs(report.swept - report.plug_in) / report.swept_error
+
+    monkeypatch.setattr(shared_threshold, "_FARTHEST", apart * 1.0001)
+    assert rule.fit(scores, labels).report_.plug_in_taken
+    monkeypatch.setattr(shared_threshold, "_FARTHEST", apart * 0.9999)
+    assert not rule.fit(scores, labels).report_.plug_in_taken
+
+
+def test_the_report_is_plain_json():
+    scores, labels = np.full((4, 2), -3.0), np.eye(4, 2)
+
+    report = SharedThreshold(metrics.f_beta(1), shrinkage="auto").fit(scores, labels).report_
+
+    assert json.loads(json.dumps(report.as_dict())) == report.as_dict()
+    assert set(report.as_dict()) == {"swept", "plug_in", "swept_error", "plug_in_taken"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"shrinkage": 0.5}, "shrinkage must be None or 'auto', got 0.5"),
+        ({"shrinkage": "always"}, "shrinkage must be None or 'auto', got 'always'"),
+        ({"shrinkage": True}, "shrinkage must be None or 'auto', got True"),
+        ({"metric": metrics.mcc, "shrinkage": "auto"}, "goes with f_beta and jaccard, got the met"),
+    ],
+)
+def test_shrinkage_that_makes_no_sense_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        SharedThreshold(**{"metric": metrics.f_beta(1), **options}).fit(np.eye(3), np.eye(3))
