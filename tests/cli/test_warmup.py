@@ -20,6 +20,9 @@ import calibrate as cal
 from calibrate import compilation, kernels
 from calibrate.cli import main
 
+# every kernel is compiled from nothing, and every method run: minutes on a busy machine
+pytestmark = pytest.mark.timeout(900)
+
 
 def in_a_new_process(cache: Path, *arguments: object) -> str:
     """Output of a Python that keeps compiled kernels in the folder `cache`."""
@@ -28,7 +31,7 @@ def in_a_new_process(cache: Path, *arguments: object) -> str:
         env=dict(os.environ, NUMBA_CACHE_DIR=str(cache)),
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=900,
     )
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
