@@ -56,9 +56,7 @@ def test_each_objective_is_judged_on_the_test_rows_beside_all_that_was_run(
     record = json.loads((tmp_path / "tiny-weighted.json").read_text())
     assert set(record["figures"]) == {*PLAIN, *OURS, LOOP}
     network = SavedNetwork(folder / "tiny", "weighted")
-    pipeline = cal.Pipeline(
-        [cal.HierarchicalScaling(WEIGHTS)], cal.SharedThreshold(cal.metrics.f_beta(1))
-    )
+    pipeline = cal.objectives.micro_f1.pipeline(cal.HierarchicalScaling(WEIGHTS))
     with pytest.warns(cal.FitWarning):
         pipeline.fit(network.logits("val"), network.labels("val"))
     predicted = pipeline.predict(network.logits("test")).toarray()

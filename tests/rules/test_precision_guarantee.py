@@ -109,6 +109,13 @@ def test_what_is_counted_lies_above_the_threshold():
     assert fitted.op_.threshold[3] == np.inf
 
 
+def test_a_p_value_that_is_just_the_level_is_enough():
+    fitted = PrecisionGuarantee(0.5, 0.5).fit(np.array([[1.0], [-1.0]]), np.array([[1], [0]]))
+
+    assert fitted.report_.predicted.tolist() == [1]
+    assert fitted.op_.threshold[0] == -0.9375
+
+
 def test_a_class_that_is_never_certified_is_told_what_it_needs():
     rng = np.random.default_rng(3)
     logits = rng.normal(size=(300, 2))
