@@ -35,7 +35,8 @@ class Overridden(DecisionRule):
     -----
     Thresholds are those of calibrated logits, since they are what the rule gets. A class that keeps
     its bound at no cut is never predicted, and listed in ``findings_`` with the best it reaches. A
-    guarantee does not cover what is overridden.
+    guarantee does not survive: with any override, or a bound on the labels of a row, the rule's
+    promise is withdrawn, and ``findings_`` says so in the place of its report.
 
     Raises
     ------
@@ -94,8 +95,12 @@ class Overridden(DecisionRule):
         findings = (*fitted.findings, *_by_hand(by_class, n_classes))
         findings += self._keep_bounds(bounded, evidence, thresholds)
         op: ops.DecisionOp = ops.Threshold(thresholds)
-        if self.min_labels or self.max_labels is not None:
+        bounds_rows = bool(self.min_labels) or self.max_labels is not None
+        if bounds_rows:
             op = ops.BoundedThreshold(thresholds, self.min_labels, self.max_labels)
+        if self.wants_rows_apart() and (by_class or bounds_rows):
+            message = f"nothing that {type(self.rule).__name__} promises holds any more"
+            return Fitted(op, (*findings, Finding("promise_withdrawn", message, ())))
         return Fitted(op, findings, fitted.report)
 
     def _keep_bounds(

@@ -230,3 +230,31 @@ def test_the_rule_file_says_what_was_overridden(tmp_path):
     assert options["rule"]["step"] == "PerClassThreshold"
     assert options["rule"]["options"]["metric"] == "f_beta(1)"
     assert options["max_labels"] == 3
+
+
+@quiet
+@pytest.mark.parametrize(
+    "options",
+    [{"classes": {0: overrides.never}}, {"min_labels": 1}, {"max_labels": 1}],
+    ids=str,
+)
+@pytest.mark.parametrize(
+    "rule", [cal.RecallGuarantee(0.5), cal.PrecisionGuarantee(0.3, 0.6)], ids=repr
+)
+def test_a_promise_does_not_survive_what_is_overridden(rule, options):
+    logits, labels = simulated()
+
+    with pytest.warns(FitWarning, match="promises holds any more"):
+        fitted = Overridden(rule, **options).fit(logits, labels)
+
+    assert fitted.findings_[-1].code == "promise_withdrawn"
+    assert not hasattr(fitted, "report_")
+
+
+def test_a_promise_stands_where_nothing_is_overridden():
+    logits, labels = simulated()
+
+    fitted = Overridden(cal.RecallGuarantee(0.5)).fit(logits, labels)
+
+    assert fitted.findings_ == ()
+    assert fitted.report_.as_dict()["n_certified"] == 5
