@@ -113,7 +113,7 @@ def recall(least: float) -> Objective:
     least = _share("recall", least)
     order = _reached("macro_recall", least, "macro_precision")
     return Objective(
-        f"recall={least:g}", "macro_recall", order, lambda: RecallGuarantee(least), is_bound=True
+        f"recall={least}", "macro_recall", order, lambda: RecallGuarantee(least), is_bound=True
     )
 
 
@@ -128,7 +128,7 @@ def precision(least: float) -> Objective:
     least = _share("precision", least)
     order = _reached("micro_precision", least, "micro_recall")
     return Objective(
-        f"precision={least:g}",
+        f"precision={least}",
         "micro_precision",
         order,
         lambda: PrecisionGuarantee(least),

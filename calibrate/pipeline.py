@@ -15,6 +15,7 @@ from sklearn.exceptions import NotFittedError
 import calibrate
 from calibrate.base import Calibrator, DecisionRule
 from calibrate.data import labelled_logits
+from calibrate.data.groups import drawn, numbered
 from calibrate.data.logits import NanPolicy
 from calibrate.decision import Decision
 from calibrate.overrides import Override
@@ -33,8 +34,9 @@ class Pipeline(BaseEstimator):  # type: ignore[misc]
     share_apart : float
         Share of the rows, between 0 and 1, that is kept apart for a rule whose promise needs rows
         that no calibrator was fitted to (`RecallGuarantee`, `PrecisionGuarantee`, `RiskControl`).
-        They are drawn at random; where rows come in groups, or there are enough, give them to
-        `fit`. For other rules, and where no calibrator learns from rows, all rows serve all steps.
+        They are drawn at random, whole groups where `fit` is told of groups; where there are
+        enough, give them to `fit` yourself. For other rules, and where no calibrator learns from
+        rows, all rows serve all steps.
     seed : int
         Of the draw.
 
@@ -78,6 +80,7 @@ class Pipeline(BaseEstimator):  # type: ignore[misc]
         class_names: Any = None,
         nan: NanPolicy = "raise",
         apart: tuple[Any, Any] | None = None,
+        groups: Any = None,
     ) -> Self:
         """Fit all steps to rows of logits and labels.
 
@@ -91,6 +94,8 @@ class Pipeline(BaseEstimator):  # type: ignore[misc]
         nan : {"raise", "negative"}
         apart : tuple of logits and labels, optional
             Other rows, to fit the rule to, in the place of a share of these.
+        groups : array of int or str, (n_rows,), optional
+            One id per row: of a group, all rows are kept apart or none.
 
         Returns
         -------
@@ -102,8 +107,9 @@ class Pipeline(BaseEstimator):  # type: ignore[misc]
             If the input is not what it must be; the message says where.
         """
         rows = labelled_logits(logits, labels, class_names=class_names, nan=nan)
+        together = None if groups is None else numbered(groups, rows.shape[0])[0]
         if apart is None:
-            return self.fit_evidence(Evidence(rows))
+            return self.fit_evidence(Evidence(rows), groups=together)
         others = labelled_logits(*apart, class_names=class_names, nan=nan)
         if others.shape[1] != rows.shape[1]:
             raise ValueError(
@@ -127,6 +133,7 @@ class Pipeline(BaseEstimator):  # type: ignore[misc]
         evidence: Evidence,
         shared: FittedOnce | None = None,
         apart: Evidence | None = None,
+        groups: NDArray[np.int64] | None = None,
     ) -> Self:
         """Fit all steps to evidence that is already checked.
 
@@ -137,6 +144,8 @@ class Pipeline(BaseEstimator):  # type: ignore[misc]
             Calibrators that other pipelines have fitted to the same evidence.
         apart : Evidence, optional
             Other rows, to fit the rule to.
+        groups : int64, (n_rows,), optional
+            Numbers of the groups of the rows, as `calibrate.data.groups.numbered` gives them.
 
         Raises
         ------
@@ -151,7 +160,7 @@ class Pipeline(BaseEstimator):  # type: ignore[misc]
         if apart is not None:
             told = {"n_rows_apart": apart.n_rows}
         elif self._keeps_rows_apart():
-            evidence, apart = self._dealt(evidence)
+            evidence, apart = self._dealt(evidence, groups)
             told = {"n_rows_apart": apart.n_rows, "seed": int(self.seed)}
         self.calibrators_: list[Calibrator] = []
         for step in self.calibrators:
@@ -180,7 +189,9 @@ class Pipeline(BaseEstimator):  # type: ignore[misc]
         learning = any(step.learns_from_rows for step in self.calibrators)
         return learning and self.rule.wants_rows_apart()
 
-    def _dealt(self, evidence: Evidence) -> tuple[Evidence, Evidence]:
+    def _dealt(
+        self, evidence: Evidence, groups: NDArray[np.int64] | None
+    ) -> tuple[Evidence, Evidence]:
         """Evidence for the calibrators, and that of the rows kept apart for the rule."""
         name = type(self.rule).__name__
         if not 0 < self.share_apart < 1:
@@ -196,8 +207,14 @@ class Pipeline(BaseEstimator):  # type: ignore[misc]
                 f"{name} needs rows that the calibrators were not fitted to, got {n_rows} rows in "
                 f"all, of which {n_apart} are to be kept apart"
             )
-        order = np.random.default_rng(self.seed).permutation(n_rows)
-        parts = (np.sort(order[n_apart:]), np.sort(order[:n_apart]))
+        group = np.arange(n_rows) if groups is None else groups
+        kept_apart = drawn(group, n_apart, self.seed)
+        if kept_apart.all():
+            raise ValueError(
+                f"{name} needs rows that the calibrators were not fitted to, but all rows are of "
+                "one group"
+            )
+        parts = (np.flatnonzero(~kept_apart), np.flatnonzero(kept_apart))
         ours, apart = (Evidence(evidence.rows.take(part)) for part in parts)
         return ours, apart
 

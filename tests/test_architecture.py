@@ -22,7 +22,7 @@ ROOMS = [
     {"hierarchy", "best_sets"},
     {"calibrators", "rules", "evaluation"},
     {"pipeline"},
-    {"crossfit", "objectives"},
+    {"crossfit", "objectives", "torch"},
     {"comparison", "compilation", "demo"},
     {"cli"},
 ]
@@ -31,7 +31,7 @@ ROOMS = [
 FLOOR = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}
 
 ONLY_HERE = {
-    "torch": {"readers/pt.py", "demo/network.py"},
+    "torch": {"torch", "readers/pt.py", "demo/network.py"},
     "numba": {"kernels/__init__.py", "kernels/bits.py"},
     "sklearn": {"base.py", "pipeline.py"},
     "click": {"cli"},

@@ -289,6 +289,55 @@ def test_cross_fitting_keeps_rows_apart_in_every_fit():
     assert found.decision.rule.same_as(alone.decision_.rule)
 
 
+def in_groups(seed=0):
+    """A pipeline, and groups of unequal size for the rows."""
+    groups = np.repeat([5, 3, 9, 7, 1, 4], [25, 3, 2, 10, 15, 5])
+    steps = [cal.PosWeightCorrection(1.0), cal.PlattScaling()]
+    return cal.Pipeline(steps, CutAtHighest(), seed=seed), groups
+
+
+@pytest.mark.filterwarnings("ignore::calibrate.base.FitWarning")
+@pytest.mark.parametrize("seed", range(4))
+def test_whole_groups_are_kept_apart(seed):
+    logits, labels = leaning_rows()
+    pipeline, groups = in_groups(seed)
+
+    pipeline.fit(logits, labels, groups=groups)
+
+    chosen = [set(), set()]
+    for one in np.unique(groups):
+        # a group that moves changes what it was given to
+        changed = np.where((groups == one)[:, None], logits - 9, logits)
+        again = clone(pipeline).fit(changed, labels, groups=groups)
+        platt, op = pipeline.calibrators_[1].op_, again.calibrators_[1].op_
+        chosen[int(platt.same_as(op))].add(int(one))
+    assert chosen[0]
+    assert chosen[1]
+    n_apart = int(np.isin(groups, list(chosen[1])).sum())
+    assert pipeline.decision_.provenance["n_rows_apart"] == n_apart <= 30
+
+
+def test_groups_are_kept_apart_in_every_fold():
+    logits, labels = leaning_rows()
+    pipeline, groups = in_groups()
+
+    found = cal.cross_fit(pipeline, logits, labels, folds=3, groups=groups)
+
+    alone = pipeline.fit(logits, labels, groups=groups)
+    assert found.decision.rule.same_as(alone.decision_.rule)
+    assert found.decision.provenance["n_rows_apart"] == alone.decision_.provenance["n_rows_apart"]
+
+
+def test_rows_of_one_group_have_none_to_keep_apart():
+    logits, labels = leaning_rows()
+    pipeline, groups = in_groups()
+
+    with pytest.raises(ValueError, match="but all rows are of one group"):
+        pipeline.fit(logits, labels, groups=groups * 0)
+    with pytest.raises(ValueError, match=r"one id per row, shape \(60,\), got shape \(3,\)"):
+        pipeline.fit(logits, labels, groups=[1, 2, 3])
+
+
 def test_a_histogram_of_all_rows_has_none_apart():
     logits, labels = leaning_rows()
     histogram = Evidence(labelled_logits(logits, labels)).histogram

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from calibrate.cli import options
+from calibrate.cli import named, options
 from calibrate.cli.output import emit_json, note, progress
 
 
@@ -91,9 +91,9 @@ def command(
     """
     if (test_logits is None) != (test_labels is None):
         raise click.UsageError("--test-logits and --test-labels go together")
-    steps = {name: options.make_step("calibrators", name, {}) for name in calibrators}
-    last = {name: options.make_rule(name) for name in rules}
-    goal = options.make_objective(objective)
+    steps = {name: named.make_step("calibrators", name, {}) for name in calibrators}
+    last = {name: named.make_rule(name) for name in rules}
+    goal = named.make_objective(objective)
     if test_logits is not None and test_fraction is not None:
         raise click.UsageError("rows to judge on are given or set apart, not both")
     if groups is not None and (test_logits is not None or test_fraction is not None):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from calibrate.cli import options
+from calibrate.cli import named, options
 from calibrate.cli.output import emit_json, note, progress, refuse_overwrite
 
 if TYPE_CHECKING:
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from calibrate.decision import Decision
     from calibrate.pipeline import Pipeline
 
-_CALIBRATORS = ", ".join([*options.step_names("calibrators"), "none"])
-_RULES = ", ".join(options.step_names("rules"))
+_CALIBRATORS = ", ".join([*named.step_names("calibrators"), "none"])
+_RULES = ", ".join(named.step_names("rules"))
 
 
 @click.command("fit")
@@ -45,7 +45,7 @@ _RULES = ", ".join(options.step_names("rules"))
 )
 @click.option(
     "--metric",
-    help=f"What a threshold rule maximises: {options.METRICS}. [default: f1]",
+    help=f"What a threshold rule maximises: {named.METRICS}. [default: f1]",
 )
 @click.option(
     "--overrides",
@@ -212,12 +212,12 @@ def _parse(
 ) -> tuple[list[Any], Any]:
     """Steps from their names, before anything is read."""
     names = [name for name in calibrators or ("hierarchical-scaling",) if name != "none"]
-    steps = [options.make_step("calibrators", name, {}) for name in names]
+    steps = [named.make_step("calibrators", name, {}) for name in names]
     if rule is not None and objective is not None:
         raise click.UsageError("--objective picks a rule: give it or --rule, not both")
     if rule is not None:
-        return steps, options.make_rule(rule, metric)
+        return steps, named.make_rule(rule, metric)
     if metric is not None:
-        options.make_metric(metric)
+        named.make_metric(metric)
         raise click.UsageError("--metric goes with a threshold rule, given by --rule")
-    return steps, options.make_objective(objective or "count").make_rule()
+    return steps, named.make_objective(objective or "count").make_rule()

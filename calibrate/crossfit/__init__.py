@@ -25,9 +25,10 @@ from numpy.typing import NDArray
 
 from calibrate import threads
 from calibrate.base import FitWarning
-from calibrate.crossfit.deal import FoldError, deal_rows, numbered
+from calibrate.crossfit.deal import FoldError, deal_rows
 from calibrate.crossfit.result import CrossFit, optimism
 from calibrate.data import Block, LabelledLogits, labelled_logits
+from calibrate.data.groups import numbered
 from calibrate.data.logits import NanPolicy
 from calibrate.decision import Decision
 from calibrate.evaluation import evaluate_decided, evaluate_rows
@@ -166,13 +167,14 @@ def cross_fit_many(
     with warnings.catch_warnings():
         # each fit would find the same about its classes as the one on all rows does
         warnings.simplefilter("ignore", FitWarning)
-        for rest in _rest_of_each_fold(whole, rows, fold):
-            for name, decision in _fitted_to(rest, pipelines):
+        for chosen, rest in _rest_of_each_fold(whole, rows, fold):
+            here = None if together is None else together[chosen]
+            for name, decision in _fitted_to(rest, pipelines, here):
                 held_out[name].append(decision)
     held_out = {name: _adapted(made, rows, fold) for name, made in held_out.items()}
     # histograms are let go as soon as nothing more is fitted from them
     del rest
-    shipped = dict(_fitted_to(whole, pipelines))
+    shipped = dict(_fitted_to(whole, pipelines, together))
     del whole
     made = {}
     for name, decision in shipped.items():
@@ -192,12 +194,12 @@ def cross_fit_many(
 
 
 def _fitted_to(
-    evidence: Evidence, pipelines: Mapping[str, Pipeline]
+    evidence: Evidence, pipelines: Mapping[str, Pipeline], groups: NDArray[np.int64] | None
 ) -> Iterator[tuple[str, Decision]]:
     """What each pipeline decides after a fit; what several begin with is fitted once."""
     shared = FittedOnce()
     for name, pipeline in pipelines.items():
-        yield name, copy(pipeline).fit_evidence(evidence, shared).decision_
+        yield name, copy(pipeline).fit_evidence(evidence, shared, groups=groups).decision_
 
 
 def _check_positives(rows: LabelledLogits, fold: NDArray[np.int64]) -> None:
@@ -214,8 +216,8 @@ def _check_positives(rows: LabelledLogits, fold: NDArray[np.int64]) -> None:
 
 def _rest_of_each_fold(
     whole: Evidence, rows: LabelledLogits, fold: NDArray[np.int64]
-) -> Iterator[Evidence]:
-    """For each fold the evidence of all rows outside it; nothing is read until it is asked for."""
+) -> Iterator[tuple[NDArray[np.int64], Evidence]]:
+    """For each fold the rows outside it and their evidence, read when it is asked for."""
     counted: dict[int, ScoreHistogram] = {}
     n_folds = int(fold.max()) + 1
 
@@ -230,7 +232,7 @@ def _rest_of_each_fold(
 
     for number in range(n_folds):
         chosen = np.flatnonzero(fold != number)
-        yield Evidence(rows.take(chosen), partial(without, number))
+        yield chosen, Evidence(rows.take(chosen), partial(without, number))
 
 
 def _adapted(

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from calibrate.data.groups import numbered
+
 
 class FoldError(ValueError):
     """The rows cannot be dealt to folds that leave something to fit on."""
@@ -72,23 +74,3 @@ def deal_rows(
         fold_of_group[one] = number
         heappush(filled, (n_there + int(sizes[one]), number))
     return fold_of_group[group], None if groups is None else n_groups
-
-
-def numbered(groups: Any, n_rows: int) -> tuple[NDArray[np.int64], int]:
-    """Ids as numbers from 0 on, in the order of the ids, and how many there are.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If they are not one id per row.
-    """
-    ids = np.asarray(groups)
-    if ids.dtype == object:
-        # a column of a frame; text and whole numbers find a type of their own
-        ids = np.asarray(ids.tolist())
-    if ids.shape != (n_rows,):
-        raise ValueError(f"groups must be one id per row, shape ({n_rows},), got shape {ids.shape}")
-    if ids.dtype.kind not in "iubU":
-        raise TypeError(f"groups must be whole numbers or text, got dtype {ids.dtype}")
-    names, number = np.unique(ids, return_inverse=True)
-    return number.astype(np.int64), len(names)

@@ -36,7 +36,8 @@ class PrecisionReport(Report):
     level : float64, (n_classes,)
         The p-value that each class had to keep.
     lower_bound : float64, (n_classes,)
-        Clopper and Pearson's bound of the precision at that level; nan where none is certified.
+        Clopper and Pearson's bound of the precision at that level, for a cut known beforehand; nan
+        where none is certified. It describes the rows: what is promised is `precision`.
     """
 
     precision: float
@@ -71,8 +72,8 @@ class PrecisionReport(Report):
             f"but for an expected share of {1 - self.confidence:.3g} of the classes certified",
         )
         said = [
-            f"precision on new rows is above {self.precision:g}, {sure}: {certified.sum()} of "
-            f"{len(certified)} classes"
+            f"precision on new rows is above {self.precision!r}, {sure}: {certified.sum()} of "
+            f"{len(certified)} classes, as long as precision does not fall where scores rise"
         ]
         if certified.any():
             share = (self.tp[certified] / self.predicted[certified]).min()
@@ -233,22 +234,23 @@ def _handed_on(
 
 def _fitted(counts: _Counts, last: Integers, level: Floats, rule: PrecisionGuarantee) -> Fitted:
     certified, rows = last >= 0, np.arange(len(last))
+    precision = counts.precision
     predicted, tp = (
         np.where(certified, table[rows, last], 0) for table in (counts.predicted, counts.tp)
     )
     threshold = np.where(certified, cuts()[::-1][last], np.inf).astype(np.float32)
     with np.errstate(invalid="ignore"):
         bound = np.where(certified, lower_bound(tp, predicted, level), np.nan)
-    needed = np.array([fewest_predictions(rule.precision, one) for one in level])
+    needed = np.array([fewest_predictions(precision, one) for one in level])
     findings = find(
         "uncertified",
-        f"cannot be certified to have precision {rule.precision:g}: they are never predicted; the "
+        f"cannot be certified to have precision {precision!r}: they are never predicted; the "
         "values are how many predictions, all right, would be enough",
         ~certified,
         needed,
     )
     report = PrecisionReport(
-        float(rule.precision), float(rule.confidence), rule.correction.name, predicted, tp, level,
+        precision, float(rule.confidence), rule.correction.name, predicted, tp, level,
         bound,
     )  # fmt: skip
     return Fitted(ops.Threshold(threshold), findings, report)

@@ -54,11 +54,11 @@ class RecallReport(Report):
     def sentences(self) -> list[str]:
         """The same in words, without full stops."""
         certified = self.missed > 0
-        promise = f"a positive of a new row is found with probability {self.recall:g} or more"
+        promise = f"a positive of a new row is found with probability {self.recall!r} or more"
         if self.confidence is not None:
             all_of_them = " for all classes together" if self.simultaneous else " for each class"
             promise = (
-                f"recall on new rows is {self.recall:g} or more, with confidence "
+                f"recall on new rows is {self.recall!r} or more, with confidence "
                 f"{self.confidence:g}{all_of_them}"
             )
         said = [f"{promise}: {certified.sum()} of {len(certified)} classes"]
@@ -100,9 +100,9 @@ class RecallGuarantee(DecisionRule):
     -----
     The threshold is a score itself, not midway to the next. Fewer than ``1 / (1 - recall) - 1``
     positives can promise nothing (with a confidence, more are needed): such a class is predicted
-    for every row, the only decision that keeps the promise, and is listed with how many positives
-    it needs. So is a class of which a positive without a score would have to be found. One pass
-    over the rows.
+    wherever it has a score, the only decision that keeps the promise, and is listed with how many
+    positives it needs. So is a class of which a positive without a score would have to be found.
+    One pass over the rows.
 
     Raises
     ------
@@ -155,8 +155,8 @@ class RecallGuarantee(DecisionRule):
         needed = _fewest_positives(recall, doubt)
         findings = find(
             "uncertified",
-            f"have too few positives to promise recall {recall:g}, or positives without a score: "
-            "they are predicted for every row; the values are the positives that are needed",
+            f"have too few positives to promise recall {recall!r}, or positives without a score: "
+            "they are predicted wherever they have a score; the values are the positives needed",
             missed == 0,
             np.full(len(missed), needed),
         )
