@@ -71,6 +71,13 @@ class Grid:
         )
 
     @classmethod
+    def even(
+        cls, n_classes: int, low: float = -16.0, high: float = 16.0, n_bins: int = N_BINS
+    ) -> Grid:
+        """The same bins for all classes, for rows that are not known yet: 1/16 of a logit wide."""
+        return cls(np.full(n_classes, float(low)), np.full(n_classes, float(high)), n_bins)
+
+    @classmethod
     def spanning(cls, data: LabelledLogits, n_bins: int = N_BINS) -> Grid:
         """A grid over the range of the scores in rows spread evenly over `data`.
 
