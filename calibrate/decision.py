@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -262,6 +264,24 @@ class Decision:
             If `path` cannot be written.
         """
         storage.save_ops(path, (*self.steps, self.rule), self.header())
+
+    def to_bytes(self) -> bytes:
+        """The content of the file that `save` writes, for a checkpoint or a database."""
+        return storage.packed_ops((*self.steps, self.rule), self.header())
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Decision:
+        """The decision in the content of a rule file.
+
+        Raises
+        ------
+        ValueError
+            As `load` does.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "rule.safetensors"
+            path.write_bytes(data)
+            return load(path)
 
 
 def _with_kernels(rule: DecisionOp) -> Callable[[Float32], RowLabels]:

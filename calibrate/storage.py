@@ -78,6 +78,12 @@ def save_ops(path: str | os.PathLike[str], ops: tuple[Op, ...], header: dict[str
     OSError
         If `path` cannot be written; nothing half-written is left.
     """
+    data = packed_ops(ops, header)
+    write_atomically(path, lambda file: file.write(data))
+
+
+def packed_ops(ops: tuple[Op, ...], header: dict[str, Any]) -> bytes:
+    """The content of the file that holds ops and a JSON header."""
     arrays = {
         f"{place}.{name}": np.array(array, order="C")
         for place, op in enumerate(ops)
@@ -92,8 +98,7 @@ def save_ops(path: str | os.PathLike[str], ops: tuple[Op, ...], header: dict[str
         ],
     }
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    data = safetensors.numpy.save(arrays, metadata={_KEY: text})
-    write_atomically(path, lambda file: file.write(data))
+    return bytes(safetensors.numpy.save(arrays, metadata={_KEY: text}))
 
 
 def load_ops(path: str | os.PathLike[str]) -> tuple[tuple[Op, ...], dict[str, Any]]:

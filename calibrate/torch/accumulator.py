@@ -111,8 +111,9 @@ class HistogramAccumulator:
                 f"grid must be one of {n_classes} classes, got one of {len(self.grid.low)}"
             )
         self.n_classes, self.nan, self.seed = n_classes, nan, seed
-        self.rank = _rank_here() if rank is None else rank
-        _check_count("rank", self.rank, 0)
+        if rank is not None:
+            _check_count("rank", rank, 0)
+        self._rank = rank
         self._placed = device is not None
         self._size = reservoir
         self._clear(_HOST if device is None else torch.device(device))
@@ -124,6 +125,11 @@ class HistogramAccumulator:
         # cells that are no logits, and targets that are no labels
         self._wrong = torch.zeros(2, dtype=torch.int64, device=device)
         self._n_rows = self._n_held = self._n_numbered = 0
+
+    @property
+    def rank(self) -> int:
+        """Number of this process."""
+        return _rank_here() if self._rank is None else self._rank
 
     @property
     def n_rows(self) -> int:
@@ -321,7 +327,7 @@ class HistogramAccumulator:
             On every process, if one has other options, or anywhere a value was not what it must be.
         """
         total = HistogramAccumulator(
-            self.n_classes, grid=self.grid, reservoir=self._size, seed=self.seed, rank=self.rank,
+            self.n_classes, grid=self.grid, reservoir=self._size, seed=self.seed, rank=self._rank,
             nan=self.nan, device=self.device,
         )  # fmt: skip
         if not (dist.is_available() and dist.is_initialized()):

@@ -22,7 +22,7 @@ from calibrate.statistics import Grid, ScoreHistogram
 from calibrate.torch import HistogramAccumulator, counting
 from calibrate.torch import accumulator as module
 
-LAW = settings(derandomize=True, deadline=None, max_examples=60)
+LAW = settings(derandomize=True, deadline=None, max_examples=30)
 pytestmark = [
     pytest.mark.filterwarnings("ignore:all logits lie in"),
     pytest.mark.filterwarnings("ignore::calibrate.FitWarning"),

@@ -17,7 +17,7 @@ from calibrate.metrics import RatioMetric
 from calibrate.statistics import best_cuts as on_host
 from calibrate.torch import best_cuts, sweep
 
-LAW = settings(derandomize=True, deadline=None, max_examples=60)
+LAW = settings(derandomize=True, deadline=None, max_examples=30)
 pytestmark = pytest.mark.filterwarnings("ignore:all logits lie in")
 
 
