@@ -33,6 +33,12 @@ class StreamedTables(NamedTuple):
     positives: NDArray[np.int64]
     offsets: NDArray[np.int64]
 
+    @classmethod
+    def empty(cls, grid: Grid) -> StreamedTables:
+        """Tables of no rows."""
+        shape = len(grid.low), grid.n_bins
+        return cls(np.zeros(shape, np.uint64), *(np.zeros(shape, np.int64) for _ in range(3)))
+
     def add(
         self, grid: Grid, scores: Float32, indptr: NDArray[np.int64], indices: NDArray[np.int32]
     ) -> None:
