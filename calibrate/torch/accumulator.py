@@ -55,6 +55,9 @@ class HistogramAccumulator:
     device : torch.device or str, optional
         Where the counts lie; by default, where the first logits do, if that is a CUDA device. A
         process that may get no batch at all must be told, if the process group is NCCL's.
+    compiled : bool
+        On a CUDA device, let ``torch.compile`` make few kernels of what `update` does: the first
+        batch then takes a minute, and the others read the logits fewer times.
 
     Raises
     ------
@@ -99,6 +102,7 @@ class HistogramAccumulator:
         rank: int | None = None,
         nan: NanPolicy = "raise",
         device: torch.device | str | None = None,
+        compiled: bool = False,
     ) -> None:
         _check_count("n_classes", n_classes, 1)
         _check_count("reservoir", reservoir, 0)
@@ -110,7 +114,7 @@ class HistogramAccumulator:
             raise ValueError(
                 f"grid must be one of {n_classes} classes, got one of {len(self.grid.low)}"
             )
-        self.n_classes, self.nan, self.seed = n_classes, nan, seed
+        self.n_classes, self.nan, self.seed, self.compiled = n_classes, nan, seed, compiled
         if rank is not None:
             _check_count("rank", rank, 0)
         self._rank = rank
@@ -266,7 +270,7 @@ class HistogramAccumulator:
         positive = dense != 0
         self._wrong += torch.stack([wrong.sum(), (positive & (dense != 1)).sum()])
         for part in self._parts(len(scores)):
-            self._tables.add(self._bins, scores[part], positive[part])
+            self._tables.add(self._bins, scores[part], positive[part], compiled=self.compiled)
         self._offer(len(scores), ids, lambda rows: (scores[rows], positive[rows]))
 
     def _offer(self, n_rows: int, ids: Tensor | None, take: Take) -> None:
@@ -328,7 +332,7 @@ class HistogramAccumulator:
         """
         total = HistogramAccumulator(
             self.n_classes, grid=self.grid, reservoir=self._size, seed=self.seed, rank=self._rank,
-            nan=self.nan, device=self.device,
+            nan=self.nan, device=self.device, compiled=self.compiled,
         )  # fmt: skip
         if not (dist.is_available() and dist.is_initialized()):
             return total.merge(self)

@@ -6,7 +6,9 @@ Both do the same arithmetic in float64 and add whole numbers, so that they end i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import cache
 
 import numpy as np
 import torch
@@ -64,7 +66,7 @@ class Tables:
         """Add checked rows, with their labels as CSR."""
         self._streamed().add(grid, scores, indptr, indices)
 
-    def add(self, bins: Bins, scores: Tensor, positive: Tensor) -> None:
+    def add(self, bins: Bins, scores: Tensor, positive: Tensor, *, compiled: bool = False) -> None:
         """Add rows by torch operations.
 
         Parameters
@@ -73,36 +75,17 @@ class Tables:
         scores : float32, (n_rows, n_classes)
             Finite, or ``-inf`` where there is none.
         positive : bool, (n_rows, n_classes)
+        compiled : bool
+            Let ``torch.compile`` make few kernels of the operations.
         """
+        work = _compiled() if compiled else add_cells
         height = max(1, CELLS_AT_ONCE // scores.shape[1])
         for start in range(0, len(scores), height):
             part = slice(start, start + height)
-            self._add(bins, scores[part], positive[part])
-
-    def _add(self, bins: Bins, scores: Tensor, positive: Tensor) -> None:
-        steps = 1 << bins.fraction_bits
-        end = float(bins.n_bins * steps)
-        position = (scores.double() - bins.low) * bins.per_logit
-        place = position * steps
-        far = (place < 0) | (place >= end)
-        place.clamp_(0.0, end)
-        cell = place.clamp(max=end - 1).long() >> bins.fraction_bits
-        entry = (place + 0.5).long() - (cell << bins.fraction_bits)
-        entry += (1 << COUNT_AT) + (positive.long() << POSITIVES_AT)
-        entry.masked_fill_(far, 0)
-        cell += bins.first_cell
-        self.words.view(-1).scatter_add_(0, cell.view(-1), entry.view(-1))
-        self._add_far(bins, position, far & (scores > -torch.inf), positive)
-
-    def _add_far(self, bins: Bins, position: Tensor, far: Tensor, positive: Tensor) -> None:
-        """Add what lies outside the grid to the outer bins, as the sum of each class."""
-        position.clamp_(-FARTHEST, FARTHEST)
-        below = position < 0
-        for here, at in ((far & below, 0), (far & ~below, bins.n_bins - 1)):
-            offset = ((position - at) * (1 << bins.fraction_bits) + 0.5).floor_().long()
-            self.counts[:, at] += here.sum(dim=0)
-            self.positives[:, at] += (here & positive).sum(dim=0)
-            self.offsets[:, at] += offset.masked_fill_(~here, 0).sum(dim=0)
+            work(
+                self.words, *self.summed(), bins.low, bins.per_logit, bins.first_cell, bins.n_bins,
+                bins.fraction_bits, scores[part], positive[part],
+            )  # fmt: skip
 
     def unload(self) -> None:
         """Move what the words hold to the other tables."""
@@ -122,6 +105,48 @@ class Tables:
     def summed(self) -> tuple[Tensor, Tensor, Tensor]:
         """The tables that hold everything once the words are unloaded."""
         return self.counts, self.positives, self.offsets
+
+
+def add_cells(
+    words: Tensor,
+    counts: Tensor,
+    positives: Tensor,
+    offsets: Tensor,
+    low: Tensor,
+    per_logit: Tensor,
+    first_cell: Tensor,
+    n_bins: int,
+    fraction_bits: int,
+    scores: Tensor,
+    positive: Tensor,
+) -> None:
+    """Add rows to the tables; the parameters are those of `Tables`, `Bins` and ``Tables.add``."""
+    steps = 1 << fraction_bits
+    end = float(n_bins * steps)
+    position = (scores.double() - low) * per_logit
+    place = position * steps
+    far = (place < 0) | (place >= end)
+    place = place.clamp(0.0, end)
+    cell = place.clamp(max=end - 1).long() >> fraction_bits
+    entry = (place + 0.5).long() - (cell << fraction_bits)
+    entry += (1 << COUNT_AT) + (positive.long() << POSITIVES_AT)
+    cell += first_cell
+    words.view(-1).scatter_add_(0, cell.view(-1), entry.masked_fill(far, 0).view(-1))
+    # what lies outside goes into the outer bins, as the sums of each class
+    far &= scores > -torch.inf
+    position = position.clamp(-FARTHEST, FARTHEST)
+    below = position < 0
+    for here, at in ((far & below, 0), (far & ~below, n_bins - 1)):
+        offset = ((position - at) * steps + 0.5).floor().long()
+        counts[:, at] += here.sum(dim=0)
+        positives[:, at] += (here & positive).sum(dim=0)
+        offsets[:, at] += offset.masked_fill(~here, 0).sum(dim=0)
+
+
+@cache
+def _compiled() -> Callable[..., None]:
+    compiled: Callable[..., None] = torch.compile(add_cells, fullgraph=True, dynamic=True)
+    return compiled
 
 
 @dataclass(frozen=True, eq=False)

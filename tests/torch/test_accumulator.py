@@ -696,10 +696,11 @@ def test_rows_that_the_histogram_does_not_count_cannot_be_kept_apart():
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_a_device_counts_as_the_host_and_is_never_waited_for():
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_device_counts_as_the_host_and_is_never_waited_for(compiled):
     logits, labels = simulated(3000)
     on_host = fed(HistogramAccumulator(30, reservoir=64), logits, labels, 256)
-    accumulator = HistogramAccumulator(30, reservoir=64)
+    accumulator = HistogramAccumulator(30, reservoir=64, compiled=compiled)
     batches = [
         (torch.from_numpy(logits[part]).cuda(), torch.from_numpy(labels[part]).cuda())
         for part in (slice(0, 1000), slice(1000, 3000))
