@@ -37,7 +37,7 @@ class HistogramAccumulator:
     Parameters
     ----------
     n_classes : int
-    grid : Grid, optional
+    grid : calibrate.statistics.Grid, optional
         By default 512 bins from -16 to 16 for every class (``Grid.even``). For other logits:
         ``Grid.even(n_classes, -30, 5)``, or ``Grid.spanning(labelled_logits(logits, labels))`` of
         some earlier rows. All processes must have the same.
