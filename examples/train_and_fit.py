@@ -1,4 +1,4 @@
-"""A rule that is fitted in the validation loop and saved with the model; no logits are ever kept."""
+"""A rule fitted in the validation loop and saved with the model, without keeping the logits."""
 
 import warnings
 

@@ -18,6 +18,7 @@ from calibrate.adapters.row_file import RowFile
 from calibrate.base import FitWarning
 from calibrate.decision import Decision
 from calibrate.pipeline import Pipeline
+from calibrate.statistics import Grid
 from calibrate.torch import HistogramAccumulator
 
 try:
@@ -58,6 +59,8 @@ class FitCallback(Callback):  # type: ignore[misc]
     class_names : sequence of str, or path, optional
     dataloader_idx : int
         Which of several validation loaders is counted.
+    regrid : bool
+        After each epoch, lay the grid of the next one around the logits that came.
 
     Attributes
     ----------
@@ -81,6 +84,7 @@ class FitCallback(Callback):  # type: ignore[misc]
         take: Callable[[Any, Any], tuple[Tensor, Tensor]] = logits_and_targets,
         class_names: Any = None,
         dataloader_idx: int = 0,
+        regrid: bool = True,
     ) -> None:
         super().__init__()
         self.pipeline = pipeline
@@ -88,6 +92,7 @@ class FitCallback(Callback):  # type: ignore[misc]
         self.take = take
         self.class_names = class_names
         self.dataloader_idx = dataloader_idx
+        self.regrid = regrid
         self.decision: Decision | None = None
 
     def on_validation_epoch_start(self, trainer: Any, pl_module: Any) -> None:
@@ -116,6 +121,8 @@ class FitCallback(Callback):  # type: ignore[misc]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FitWarning)
             fitted = total.fit(clone(self.pipeline), class_names=self.class_names)
+            if self.regrid:
+                self.accumulator.reset(grid=Grid.around(total.histogram()))
         self.decision = fitted.decision_
 
     def state_dict(self) -> dict[str, Any]:

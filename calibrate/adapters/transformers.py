@@ -13,7 +13,7 @@ from calibrate.base import FitWarning
 from calibrate.decision import Decision
 from calibrate.metrics import f_beta
 from calibrate.pipeline import Pipeline
-from calibrate.statistics import ScoreHistogram, curves_at_bins
+from calibrate.statistics import Grid, ScoreHistogram, curves_at_bins
 from calibrate.torch import HistogramAccumulator
 
 
@@ -30,6 +30,8 @@ class FitMetrics:
     accumulator : HistogramAccumulator
         Gathers the logits; with a reservoir if a step looks along rows.
     class_names : sequence of str, or path, optional
+    regrid : bool
+        After each evaluation, lay the grid of the next one around the logits that came.
 
     Attributes
     ----------
@@ -51,11 +53,17 @@ class FitMetrics:
     """
 
     def __init__(
-        self, pipeline: Pipeline, accumulator: HistogramAccumulator, *, class_names: Any = None
+        self,
+        pipeline: Pipeline,
+        accumulator: HistogramAccumulator,
+        *,
+        class_names: Any = None,
+        regrid: bool = True,
     ) -> None:
         self.pipeline = pipeline
         self.accumulator = accumulator
         self.class_names = class_names
+        self.regrid = regrid
         self.decision: Decision | None = None
 
     def __call__(self, eval_pred: Any, compute_result: bool) -> dict[str, float]:
@@ -81,12 +89,12 @@ class FitMetrics:
         self.accumulator.update(torch.as_tensor(logits), torch.as_tensor(targets))
         if not compute_result:
             return {}
-        histogram = self.accumulator.histogram()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FitWarning)
+            histogram = self.accumulator.histogram()
             fitted = self.accumulator.fit(clone(self.pipeline), class_names=self.class_names)
         self.decision = fitted.decision_
-        self.accumulator.reset()
+        self.accumulator.reset(grid=Grid.around(histogram) if self.regrid else None)
         return _figures(histogram)
 
 

@@ -22,8 +22,8 @@ from calibrate.torch.counting import Bins, Tables
 from calibrate.torch.reservoir import Reservoir, Take, row_keys, row_numbers
 
 _HOST = torch.device("cpu")
-_MOST_BEYOND = 0.01
-"""Share of the scores of a class that may lie outside the grid before it is said."""
+_MOST_BEYOND = 0.05
+"""Share of the positives of a class that may lie outside the grid before it is said."""
 
 
 class HistogramAccumulator:
@@ -39,8 +39,9 @@ class HistogramAccumulator:
     n_classes : int
     grid : calibrate.statistics.Grid, optional
         By default 512 bins from -16 to 16 for every class (``Grid.even``). For other logits:
-        ``Grid.even(n_classes, -30, 5)``, or ``Grid.spanning(labelled_logits(logits, labels))`` of
-        some earlier rows. All processes must have the same.
+        ``Grid.even(n_classes, -30, 5)``, ``Grid.spanning(labelled_logits(logits, labels))`` of some
+        earlier rows, or ``Grid.around(histogram)`` of an earlier epoch, which is as good as the
+        saved logits. All processes must have the same.
     reservoir : int
         Rows to keep beside the counts, with their labels, for steps that look along rows: the row
         layer of `calibrate.HierarchicalScaling`, `calibrate.SharedThreshold`,
@@ -109,12 +110,8 @@ class HistogramAccumulator:
         _check_count("seed", seed, 0)
         if nan not in ("raise", "negative"):
             raise ValueError(f"nan must be 'raise' or 'negative', got {nan!r}")
-        self.grid = Grid.even(n_classes) if grid is None else grid
-        if len(self.grid.low) != n_classes:
-            raise ValueError(
-                f"grid must be one of {n_classes} classes, got one of {len(self.grid.low)}"
-            )
         self.n_classes, self.nan, self.seed, self.compiled = n_classes, nan, seed, compiled
+        self.grid = self._checked_grid(Grid.even(n_classes) if grid is None else grid)
         if rank is not None:
             _check_count("rank", rank, 0)
         self._rank = rank
@@ -169,9 +166,30 @@ class HistogramAccumulator:
             self._tables, self._sample = self._tables.to(device), self._sample.to(device)
             self._bins, self._wrong = Bins.of(self.grid, device), self._wrong.to(device)
 
-    def reset(self) -> None:
-        """Forget all rows."""
+    def reset(self, *, grid: Grid | None = None) -> None:
+        """Forget all rows.
+
+        Parameters
+        ----------
+        grid : calibrate.statistics.Grid, optional
+            To count on from now on: ``Grid.around(histogram)`` of an earlier epoch follows the
+            logits. The same on all processes, so of the histogram of all.
+
+        Raises
+        ------
+        ValueError
+            If it is one of other classes.
+        """
+        if grid is not None:
+            self.grid = self._checked_grid(grid)
         self._clear(self.device)
+
+    def _checked_grid(self, grid: Grid) -> Grid:
+        if len(grid.low) != self.n_classes:
+            raise ValueError(
+                f"grid must be one of {self.n_classes} classes, got one of {len(grid.low)}"
+            )
+        return grid
 
     @torch.no_grad()
     def update(self, logits: Tensor, targets: Tensor, *, ids: Tensor | None = None) -> None:
@@ -396,7 +414,7 @@ class HistogramAccumulator:
         UserWarning
             If the logits look like probabilities.
         FitWarning
-            If classes have many scores outside the grid, where no threshold can lie.
+            If classes have many positives outside the grid, where no threshold can lie.
         """
         self._check_values()
         if self._n_rows == 0:
@@ -523,15 +541,15 @@ def _mb(n_bytes: int) -> str:
 
 def _warn_if_beyond(histogram: ScoreHistogram) -> None:
     """Say how many classes have much outside the grid: bins whose mean score lies there."""
-    grid, counts, scores = histogram.grid, histogram.counts, histogram.scores
-    beyond = np.where(scores[:, 0] < grid.low, counts[:, 0], 0)
-    beyond = beyond + np.where(scores[:, -1] > grid.high, counts[:, -1], 0)
-    n_classes = int(np.count_nonzero(beyond > _MOST_BEYOND * counts.sum(axis=1)))
+    grid, positives, scores = histogram.grid, histogram.positives, histogram.scores
+    beyond = np.where(scores[:, 0] < grid.low, positives[:, 0], 0)
+    beyond = beyond + np.where(scores[:, -1] > grid.high, positives[:, -1], 0)
+    n_classes = int(np.count_nonzero(beyond > _MOST_BEYOND * positives.sum(axis=1)))
     if n_classes:
         warnings.warn(
-            f"{n_classes} of {histogram.n_classes} classes have more than 1 % of their logits "
+            f"{n_classes} of {histogram.n_classes} classes have more than 5 % of their positives "
             f"outside the grid, which reaches from {grid.low.min():g} to {grid.high.max():g}: no "
-            "threshold can lie there; give the accumulator a wider one, grid=Grid.even(...)",
+            "threshold can lie there; give the accumulator another one, grid=Grid.even(...)",
             FitWarning,
             stacklevel=3,
         )

@@ -127,8 +127,8 @@ def _cuts(scores: Tensor, positive: Tensor, metric: Metric) -> _Cuts:
     fp = torch.arange(1, n_rows + 1, device=scores.device) - tp
     lower = torch.full_like(ordered, -torch.inf)
     lower[:, :-1] = ordered[:, 1:]
-    # equal scores pass together
-    may_win = (ordered > lower) & (ordered > -torch.inf)
+    # equal scores pass together, and -inf never does
+    may_win = ordered > lower
     if getattr(metric, "positives_suffice", False):
         may_win &= _after_a_positive(tp, may_win)
     if isinstance(metric, RatioMetric):
@@ -150,9 +150,12 @@ def _near_the_best(
     metric: RatioMetric, tp: Tensor, fp: Tensor, n_positives: Tensor, cut: Tensor
 ) -> Tensor:
     """Where the metric is as high as at any cut of the class, up to rounding."""
-    a, b, c, d = metric.weights
-    below = b * tp.double() + c * (tp + fp) + d * n_positives[:, None]
-    value = torch.where(below == 0, 0.0, a * tp / below).masked_fill_(~cut, -torch.inf)
+    # the factor above the fraction changes no order
+    _, b, c, d = metric.weights
+    # whole numbers times a number would be float32
+    hits, predicted, positives = tp.double(), (tp + fp).double(), n_positives[:, None].double()
+    below = b * hits + c * predicted + d * positives
+    value = torch.where(below == 0, 0.0, hits / below).masked_fill_(~cut, -torch.inf)
     best = value.amax(dim=1, keepdim=True)
     return value >= best - _NEAR * best.abs()
 

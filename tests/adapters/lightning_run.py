@@ -65,7 +65,8 @@ def trainer(n_processes: int, folder: Path, *callbacks) -> Trainer:
 
 def run(n_processes: int, folder: Path) -> FitCallback:
     """Train, write a checkpoint, then predict with these weights; the callback of the fits."""
-    fits = FitCallback(pipeline(), HistogramAccumulator(N_CLASSES, reservoir=8))
+    accumulator = HistogramAccumulator(N_CLASSES, reservoir=8)
+    fits = FitCallback(pipeline(), accumulator, regrid=False)
     rows, module = TensorDataset(*data()), Module()
     running = trainer(n_processes, folder, fits, LogitWriter(folder / "logits.npy"))
     running.fit(module, DataLoader(rows, 16), DataLoader(rows, 12))

@@ -124,6 +124,20 @@ def test_the_few_batches_that_are_tried_first_make_no_rule(script, tmp_path):
     assert watcher.state_dict() == {}
 
 
+def test_the_grid_follows_the_logits(script, tmp_path):
+    callback = FitCallback(script.pipeline(), HistogramAccumulator(script.N_CLASSES))
+    rows, module = DataLoader(TensorDataset(*script.data()), 16), script.Module()
+
+    for _ in range(2):
+        script.trainer(1, tmp_path, callback).validate(module, rows)
+
+    labels = script.data()[1].numpy()
+    data = cal.labelled_logits(logits_of(module, script), labels)
+    grid = Grid.around(ScoreHistogram.of(data, Grid.even(script.N_CLASSES)))
+    expected = script.pipeline().fit_from(ScoreHistogram.of(data, grid)).decision_
+    assert same_decision(callback.decision, expected)
+
+
 def test_what_validation_step_returns_can_be_taken_otherwise(script, tmp_path):
     class Other(script.Module):
         def validation_step(self, batch, batch_idx):

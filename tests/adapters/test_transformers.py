@@ -102,8 +102,13 @@ def test_the_next_evaluation_begins_anew(tmp_path):
     running.evaluate()
     running.evaluate(Rows(60))
 
-    assert metrics.decision.provenance["n_rows"] == 60
+    grid = Grid.even(N_CLASSES)
+    for rows in (Rows(), Rows(60)):
+        histogram = ScoreHistogram.of(cal.labelled_logits(*logits_and_labels(rows)), grid)
+        grid = Grid.around(histogram)
+    assert metrics.decision.rule.same_as(pipeline().fit_from(histogram).decision_.rule)
     assert metrics.accumulator.n_rows == 0
+    assert metrics.accumulator.grid.same_as(grid)
 
 
 def test_logits_may_be_led_by_a_tuple():

@@ -307,7 +307,7 @@ def test_a_grid_that_is_too_narrow_is_said():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         fed(HistogramAccumulator(4), logits, labels).histogram()
-    with pytest.warns(cal.FitWarning, match=r"4 of 4 classes have more than 1 % .* from -1 to 16"):
+    with pytest.warns(cal.FitWarning, match=r"3 of 4 classes have more than 5 % .* from -1 to 16"):
         fed(narrow, logits, labels).histogram()
 
 
@@ -327,6 +327,43 @@ def test_reset_forgets_all_rows():
     assert same_rows(again, fresh)
 
 
+def test_the_grid_of_the_next_epoch_follows_the_logits():
+    logits, labels = simulated(3000, 6)
+    narrow = 0.01 * logits + 7
+    narrow[0, 0], narrow[:, 5] = -1e4, 3.0
+    pipeline = cal.Pipeline([], cal.PerClassThreshold(F1))
+    accumulator = HistogramAccumulator(6)
+
+    first = fed(accumulator, narrow, labels).histogram()
+    accumulator.reset(grid=Grid.around(first))
+    second = fed(accumulator, narrow, labels).histogram()
+
+    assert (first.counts > 0).sum(axis=1).max() < 8
+    assert (second.counts > 0).sum(axis=1)[1:5].min() > 200
+    assert (second.counts > 0).sum(axis=1)[0] > 40  # one score far away stretches it no further
+    exact = clone(pipeline).fit(narrow, labels)
+    one, other = (
+        cal.evaluate(p, narrow, labels, ranking=False).summary["macro_f"]
+        for p in (exact, clone(pipeline).fit_from(second))
+    )
+    assert other == pytest.approx(one, abs=0.002)
+
+
+def test_a_class_without_scores_keeps_its_bins():
+    logits = np.array([[np.nan, 2.0], [np.nan, 2.5]], np.float32)
+    accumulator = HistogramAccumulator(2, nan="negative")
+
+    grid = Grid.around(fed(accumulator, logits, np.zeros((2, 2))).histogram())
+
+    assert (grid.low[0], grid.high[0]) == (-16, 16)
+    assert (grid.low[1], grid.high[1]) == (2 - 1 / 16, 2.5 + 1 / 16)
+
+
+def test_a_grid_of_other_classes_is_refused_at_a_reset():
+    with pytest.raises(ValueError, match="grid must be one of 2 classes, got one of 3"):
+        HistogramAccumulator(2).reset(grid=Grid.even(3))
+
+
 def test_merging_is_counting_all_rows(way):
     logits, labels = simulated(90)
     one = fed(HistogramAccumulator(30), logits[:20], labels[:20])
@@ -337,6 +374,17 @@ def test_merging_is_counting_all_rows(way):
     assert merged is one
     assert arrays_of(one.histogram()) == arrays_of(saved(logits, labels, one.grid))
     assert other.n_rows == 70
+
+
+def test_what_is_wrong_with_one_is_wrong_with_the_merged(monkeypatch):
+    monkeypatch.setattr(counting, "on_host", lambda device: False)
+    wrong = fed(HistogramAccumulator(2), cell(math.nan).numpy(), np.zeros((3, 2)))
+    good = fed(HistogramAccumulator(2), np.zeros((3, 2)), np.zeros((3, 2)))
+
+    merged = good.merge(wrong)
+
+    with pytest.raises(ValueError, match="got 1 that are not in the 6 rows"):
+        merged.histogram()
 
 
 @pytest.mark.parametrize(
@@ -648,6 +696,36 @@ def test_a_guarantee_gets_rows_that_the_calibrators_have_not_seen():
     assert others.n_rows == 450
     assert fitted.calibrators_[0].op_.same_as(cal.PlattScaling().fit_from(others).op_)
     assert fitted.decision_.provenance["n_rows_apart"] == 150
+
+
+@pytest.mark.parametrize(
+    ("name", "loss"),
+    [("bibtex", "weighted_long"), ("corel5k", "softmax"), ("goemotions_tfidf", "weighted")],
+)
+@pytest.mark.parametrize(
+    ("rule", "figure"),
+    [(cal.PerClassThreshold(F1, "auto"), "macro_f"), (cal.ExpectedCountTopK(), "micro_f")],
+)
+def test_on_real_logits_a_fit_in_training_is_as_good(real_logits, name, loss, rule, figure):
+    network = real_logits(name, loss)
+    logits, labels = network.arrays("val")
+    n_rows, n_classes = logits.shape
+    accumulator = HistogramAccumulator(n_classes, reservoir=n_rows)
+    for start in range(0, n_rows, 256):
+        part = slice(start, start + 256)
+        accumulator.update(
+            torch.from_numpy(np.array(logits[part])), torch.from_numpy(labels[part].toarray())
+        )
+    pipeline = cal.Pipeline([cal.HierarchicalScaling()], rule)
+
+    binned = accumulator.fit(clone(pipeline))
+
+    exact = clone(pipeline).fit(logits, labels)
+    one, other = (
+        cal.evaluate(p, *network.arrays("test"), ranking=False).summary for p in (exact, binned)
+    )
+    assert other[figure] == pytest.approx(one[figure], abs=0.004)
+    assert other["count_ratio"] == pytest.approx(one["count_ratio"], rel=0.02)
 
 
 # rows beside a histogram

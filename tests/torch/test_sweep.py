@@ -144,6 +144,16 @@ def test_few_cuts_of_a_ratio_leave_the_device(monkeypatch):
     assert judged[0] < 3 * 30 < judged[1]
 
 
+def test_cuts_that_are_equal_for_numpy_are_not_parted_by_the_device():
+    # 7 positives alone, or all 32 with 56 negatives: as good, but for the rounding of a formula
+    scores = np.repeat([3.0, 2.0, 1.0], [7, 56, 25]).astype(np.float32)[:, None]
+    labels = scores != 2
+
+    found = best_cuts(*tensors(scores, labels), metrics.f_beta(0.7))
+
+    assert found.threshold.tolist() == [2.5]
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_every_precision_is_swept_as_its_saved_logits(dtype):
     scores, labels = simulated(500)
