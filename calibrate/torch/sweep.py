@@ -1,8 +1,9 @@
-"""The exact best cut of every class where the logits lie: blocks of classes, each sorted.
+"""The exact best cut of every class where the logits lie, block of classes by block.
 
-Counts at the cuts of a class are running sums along its scores in falling order. The device makes
-them, and for ratios of counts says which cuts could be the best; numpy judges those, so that the
-values, and who wins among equals, are what they are on the host.
+For a metric that promises ``positives_suffice`` only the scores of positives are sorted, and every
+score is counted into the interval between two of them; for any other all scores are sorted. The
+device counts, and for ratios of counts says which cuts could be the best; numpy judges those, so
+that the values, and who wins among equals, are what they are on the host.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from calibrate.ops import LOWEST
 from calibrate.statistics import BestCuts, ThresholdCurves
 
 BLOCK_CELLS = 1 << 24
-"""Cells that are sorted at once; sorting holds about 40 bytes for each."""
+"""Cells that are looked at together; sorting holds about 40 bytes for each."""
 
 _NEAR = 1e-9
 """Share of a value by which the formula of a device may differ from numpy's, and far more."""
@@ -80,7 +81,8 @@ def best_cuts(
     for first in range(0, n_classes, width):
         columns = slice(first, min(first + width, n_classes))
         scores, positive = _lines(logits.detach()[:, columns], dense[:, columns], nan)
-        parts.append(_curves(_cuts(scores, positive, metric), first, n_rows).best(metric))
+        best = _curves(_cuts(scores, positive, metric), first, n_rows).best(metric)
+        parts.append(best._replace(threshold=_midway(scores, best.threshold)))
     return BestCuts.joined(parts)
 
 
@@ -105,45 +107,63 @@ class _Cuts(NamedTuple):
     Attributes
     ----------
     line : int64, (n_cuts,)
-    score, lower : float32, (n_cuts,)
-        The last score that passes, and the next lower one; ``-inf`` where there is none.
+    score : float32, (n_cuts,)
+        The last one that passes.
     tp, fp : int64, (n_cuts,)
     positives : int64, (n_lines,)
     """
 
     line: Tensor
     score: Tensor
-    lower: Tensor
     tp: Tensor
     fp: Tensor
     positives: Tensor
 
 
 def _cuts(scores: Tensor, positive: Tensor, metric: Metric) -> _Cuts:
-    ordered, order = scores.sort(dim=1, descending=True)
-    tp = positive.gather(1, order).cumsum(dim=1)
-    del order
-    n_rows, n_positives = scores.shape[1], positive.sum(dim=1)
-    fp = torch.arange(1, n_rows + 1, device=scores.device) - tp
+    n_positives = positive.sum(dim=1)
+    if getattr(metric, "positives_suffice", False):
+        ordered, tp, fp = _at_positives(scores, positive, n_positives)
+    else:
+        ordered, tp, fp = _everywhere(scores, positive)
+    # equal scores pass together, -inf never does, and inf is none
     lower = torch.full_like(ordered, -torch.inf)
     lower[:, :-1] = ordered[:, 1:]
-    # equal scores pass together, and -inf never does
-    may_win = ordered > lower
-    if getattr(metric, "positives_suffice", False):
-        may_win &= _after_a_positive(tp, may_win)
+    may_win = (ordered > lower) & (ordered < torch.inf)
     if isinstance(metric, RatioMetric):
         may_win &= _near_the_best(metric, tp, fp, n_positives, may_win)
     at = may_win.nonzero(as_tuple=True)
-    return _Cuts(at[0], ordered[at], lower[at], tp[at], fp[at], n_positives)
+    return _Cuts(at[0], ordered[at], tp[at], fp[at], n_positives)
 
 
-def _after_a_positive(tp: Tensor, cut: Tensor) -> Tensor:
-    """Where there is one among the scores since the cut before."""
-    # running, since the cuts before it have no more
-    before = tp.masked_fill(~cut, 0).cummax(dim=1).values
-    since = torch.zeros_like(tp)
-    since[:, 1:] = before[:, :-1]
-    return tp > since
+def _everywhere(scores: Tensor, positive: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """All scores of each class, falling, with the true and false positives down to each."""
+    ordered, order = scores.sort(dim=1, descending=True)
+    tp = positive.gather(1, order).cumsum(dim=1)
+    return ordered, tp, torch.arange(1, scores.shape[1] + 1, device=tp.device) - tp
+
+
+def _at_positives(
+    scores: Tensor, positive: Tensor, n_positives: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The scores of the positives alone, falling, with ``inf`` before the first of a class.
+
+    Of equal scores the last one has the right counts.
+    """
+    n_lines, most = len(scores), max(1, int(n_positives.max()))
+    line, row = positive.nonzero(as_tuple=True)
+    place = torch.arange(len(line), device=line.device)
+    place -= (n_positives.cumsum(dim=0) - n_positives)[line]
+    rising = torch.full((n_lines, most), torch.inf, device=scores.device)
+    rising[line, place] = scores[line, row]
+    rising = rising.sort(dim=1).values
+    # how many positives lie no higher than each score, and then how many scores above so many
+    reached = torch.searchsorted(rising, scores, right=True)
+    counts = reached.new_zeros((n_lines, most + 1))
+    counts.scatter_add_(1, reached, reached.new_ones(()).expand_as(reached))
+    passed = counts.flip(1).cumsum(dim=1)[:, :-1]
+    tp = torch.arange(1, most + 1, device=line.device) - (most - n_positives)[:, None]
+    return rising.flip(1), tp, passed - tp
 
 
 def _near_the_best(
@@ -162,13 +182,10 @@ def _near_the_best(
 
 def _curves(cuts: _Cuts, first: int, n_rows: int) -> ThresholdCurves:
     """The cuts as curves on the host, each led by the cut above all scores."""
-    line, score, lower, tp, fp, positives = (_to_host(tensor) for tensor in cuts)
+    line, score, tp, fp, positives = (tensor.cpu().numpy() for tensor in cuts)
     n_lines = len(positives)
     length = np.bincount(line, minlength=n_lines) + 1
     indptr = np.concatenate([[0], np.cumsum(length)])
-    middle = (0.5 * (lower.astype(np.float64) + score.astype(np.float64))).astype(np.float32)
-    threshold = np.where(middle > lower, middle, score)
-    threshold[lower == -np.inf] = LOWEST
     at = np.arange(len(line)) + line + 1
 
     def led_by(above: float, values: NDArray[Any]) -> NDArray[Any]:
@@ -178,7 +195,7 @@ def _curves(cuts: _Cuts, first: int, n_rows: int) -> ThresholdCurves:
 
     return ThresholdCurves(
         indptr,
-        led_by(np.inf, threshold),
+        led_by(np.inf, score),
         led_by(0, tp),
         led_by(0, fp),
         positives,
@@ -187,5 +204,12 @@ def _curves(cuts: _Cuts, first: int, n_rows: int) -> ThresholdCurves:
     )
 
 
-def _to_host(tensor: Tensor) -> Any:
-    return tensor.cpu().numpy()
+def _midway(scores: Tensor, cut: NDArray[np.float32]) -> NDArray[np.float32]:
+    """From the last score that passes of each class, halfway down to the next one."""
+    last = torch.from_numpy(cut).to(scores.device)[:, None]
+    lower = scores.masked_fill(scores >= last, -torch.inf).amax(dim=1).cpu().numpy()
+    with np.errstate(invalid="ignore"):
+        middle = (0.5 * (lower.astype(np.float64) + cut.astype(np.float64))).astype(np.float32)
+    threshold = np.where(middle > lower, middle, cut)
+    threshold[(lower == -np.inf) & (cut < np.inf)] = LOWEST
+    return threshold
