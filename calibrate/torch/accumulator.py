@@ -12,13 +12,15 @@ import torch.distributed as dist
 from torch import Tensor
 
 from calibrate.base import FitWarning
-from calibrate.data import LabelledLogits, as_labels, as_logits, labelled_logits
+from calibrate.data import LabelledLogits, labelled_logits
 from calibrate.data.logits import NanPolicy, warn_if_probabilities
 from calibrate.kernels.histogram import HELD_ROWS
 from calibrate.pipeline import Pipeline
 from calibrate.statistics import Grid, ScoreHistogram
 from calibrate.torch import counting
+from calibrate.torch.batches import DeviceBatch, HostBatch, check_batch
 from calibrate.torch.counting import Bins, Tables
+from calibrate.torch.processes import rank_here, require_same, sum_in_place, together
 from calibrate.torch.reservoir import Reservoir, Take, row_keys, row_numbers
 
 _HOST = torch.device("cpu")
@@ -130,7 +132,7 @@ class HistogramAccumulator:
     @property
     def rank(self) -> int:
         """Number of this process."""
-        return _rank_here() if self._rank is None else self._rank
+        return rank_here() if self._rank is None else self._rank
 
     @property
     def n_rows(self) -> int:
@@ -212,7 +214,7 @@ class HistogramAccumulator:
             neither 0 nor 1. On a CUDA device the values are looked at later.
         """
         logits, targets = torch.as_tensor(logits), torch.as_tensor(targets)
-        self._check_batch(logits, targets, ids)
+        check_batch(logits, targets, ids, self.n_classes)
         if not self._placed:
             self._placed = True
             self._move(logits.device if logits.is_cuda else _HOST)
@@ -220,29 +222,23 @@ class HistogramAccumulator:
             return
         logits, targets = logits.detach().to(self.device), targets.detach().to(self.device)
         if counting.on_host(self.device):
-            self._add_on_host(logits, targets, ids)
+            self._add_on_host(HostBatch.of(logits, targets, self.nan), ids)
         else:
-            self._add_on_device(logits, targets, ids)
+            self._add_on_device(DeviceBatch.of(logits, targets, self.nan), ids)
         self._n_rows += len(logits)
         if ids is None:
             self._n_numbered += len(logits)
 
-    def _check_batch(self, logits: Tensor, targets: Tensor, ids: Tensor | None) -> None:
-        if not logits.is_floating_point():
-            raise TypeError(f"logits must be floating point, got {logits.dtype}")
-        if logits.ndim != 2 or logits.shape[1] != self.n_classes:
-            raise ValueError(
-                f"logits must have shape (n_rows, {self.n_classes}), got {tuple(logits.shape)}"
-            )
-        if targets.shape != logits.shape:
-            raise ValueError(
-                f"targets must have the shape of the logits, {tuple(logits.shape)}, got "
-                f"{tuple(targets.shape)}"
-            )
-        if ids is not None and tuple(ids.shape) != (len(logits),):
-            raise ValueError(
-                f"ids must be one for each of {len(logits)} rows, got shape {tuple(ids.shape)}"
-            )
+    def _add_on_host(self, batch: HostBatch, ids: Tensor | None) -> None:
+        for part in self._parts(len(batch.scores)):
+            batch.add_to(self._tables, self.grid, part)
+        self._offer(len(batch.scores), ids, batch.take)
+
+    def _add_on_device(self, batch: DeviceBatch, ids: Tensor | None) -> None:
+        self._wrong += batch.wrong
+        for part in self._parts(len(batch.scores)):
+            batch.add_to(self._tables, self._bins, part, compiled=self.compiled)
+        self._offer(len(batch.scores), ids, batch.take)
 
     def _parts(self, n_rows: int) -> Iterator[slice]:
         """The rows of a batch in parts, each with room in the words when it is asked for."""
@@ -258,38 +254,6 @@ class HistogramAccumulator:
     def _unload(self) -> None:
         self._tables.unload()
         self._n_held = 0
-
-    def _add_on_host(self, logits: Tensor, targets: Tensor, ids: Tensor | None) -> None:
-        # numpy has no bfloat16; float32 holds it exactly, and float16 too
-        logits = logits if logits.dtype == torch.float64 else logits.float()
-        source = as_logits(logits.numpy(), nan=self.nan)
-        scores = source.look(0, len(logits))
-        labels = as_labels(targets, self.n_classes)
-        for part in self._parts(len(scores)):
-            rows = labels.rows(part.start, part.stop)
-            self._tables.add_on_host(self.grid, scores[part], *rows)
-
-        def take(rows: Tensor) -> tuple[Tensor, Tensor]:
-            chosen = rows.numpy()
-            indptr, indices = (some := labels.take(chosen)).indptr, some.indices
-            positive = torch.zeros((len(chosen), self.n_classes), dtype=torch.bool)
-            positive[np.repeat(np.arange(len(chosen)), np.diff(indptr)), indices] = True
-            return torch.from_numpy(scores[chosen]), positive
-
-        self._offer(len(logits), ids, take)
-
-    def _add_on_device(self, logits: Tensor, targets: Tensor, ids: Tensor | None) -> None:
-        scores = logits.float()
-        finite = scores.isfinite()
-        wrong = scores.isposinf() if self.nan == "negative" else ~finite
-        # nan has no place in the tables; what is wrong is remembered
-        scores = scores.masked_fill(~finite, -torch.inf)
-        dense = targets if targets.layout == torch.strided else targets.to_dense()
-        positive = dense != 0
-        self._wrong += torch.stack([wrong.sum(), (positive & (dense != 1)).sum()])
-        for part in self._parts(len(scores)):
-            self._tables.add(self._bins, scores[part], positive[part], compiled=self.compiled)
-        self._offer(len(scores), ids, lambda rows: (scores[rows], positive[rows]))
 
     def _offer(self, n_rows: int, ids: Tensor | None, take: Take) -> None:
         if self._size == 0:
@@ -352,15 +316,14 @@ class HistogramAccumulator:
             self.n_classes, grid=self.grid, reservoir=self._size, seed=self.seed, rank=self._rank,
             nan=self.nan, device=self.device, compiled=self.compiled,
         )  # fmt: skip
-        if not (dist.is_available() and dist.is_initialized()):
+        if not together():
             return total.merge(self)
         self._check_alike(group)
         self._unload()
         total._tables.add_tables(self._tables)
         n_rows = torch.tensor([self._n_rows], device=self.device)
         total._wrong.copy_(self._wrong)
-        for part in (*total._tables.summed(), total._wrong, n_rows):
-            dist.all_reduce(part, group=group)
+        sum_in_place((*total._tables.summed(), total._wrong, n_rows), group)
         total._n_rows = int(n_rows)
         if self._size:
             total._sample = self._sample.reduced(group)
@@ -370,17 +333,11 @@ class HistogramAccumulator:
     def _check_alike(self, group: dist.ProcessGroup | None) -> None:
         """Raise on all processes if they would not add up."""
         size, seed, nan = self._setting()
-        settings = [self.n_classes, self.grid.n_bins, size, seed, int(nan == "raise")]
-        self._check_same(torch.tensor(settings), "classes, bins, reservoir, seed and nan", group)
+        settings = torch.tensor([self.n_classes, self.grid.n_bins, size, seed, int(nan == "raise")])
+        require_same(settings, "classes, bins, reservoir, seed and nan", self.device, group)
         for ends in (self.grid.low, self.grid.high):
-            self._check_same(torch.from_numpy(ends.view(np.int64).copy()), "grid", group)
-
-    def _check_same(self, numbers: Tensor, what: str, group: dist.ProcessGroup | None) -> None:
-        least, most = (numbers.to(self.device, copy=True) for _ in range(2))
-        dist.all_reduce(least, op=dist.ReduceOp.MIN, group=group)
-        dist.all_reduce(most, op=dist.ReduceOp.MAX, group=group)
-        if not torch.equal(least, most):
-            raise ValueError(f"accumulators of all processes must have the same {what}")
+            bits = torch.from_numpy(ends.view(np.int64).copy())
+            require_same(bits, "grid", self.device, group)
 
     def _check_values(self) -> None:
         n_cells, n_targets = self._wrong.tolist()
@@ -529,10 +486,6 @@ def _check_count(name: str, value: int, least: int) -> None:
         raise TypeError(f"{name} must be an integer, got {value!r}")
     if value < least:
         raise ValueError(f"{name} must be at least {least}, got {value}")
-
-
-def _rank_here() -> int:
-    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
 def _mb(n_bytes: int) -> str:

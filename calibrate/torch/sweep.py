@@ -126,10 +126,10 @@ def _cuts(scores: Tensor, positive: Tensor, metric: Metric) -> _Cuts:
         ordered, tp, fp = _at_positives(scores, positive, n_positives)
     else:
         ordered, tp, fp = _everywhere(scores, positive)
-    # equal scores pass together, -inf never does, and inf is none
+    # equal scores pass together, and -inf never does; inf is the cut above all scores
     lower = torch.full_like(ordered, -torch.inf)
     lower[:, :-1] = ordered[:, 1:]
-    may_win = (ordered > lower) & (ordered < torch.inf)
+    may_win = ordered > lower
     if isinstance(metric, RatioMetric):
         may_win &= _near_the_best(metric, tp, fp, n_positives, may_win)
     at = may_win.nonzero(as_tuple=True)
