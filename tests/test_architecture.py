@@ -160,6 +160,15 @@ def test_public_names_resolve():
         assert getattr(calibrate, name) is not None
 
 
+def test_every_name_of_the_torch_room_resolves():
+    import calibrate.torch
+
+    for name in calibrate.torch.__all__:
+        assert getattr(calibrate.torch, name) is not None
+    with pytest.raises(AttributeError, match="has no attribute 'Nonsense'"):
+        _ = calibrate.torch.Nonsense
+
+
 def test_an_unknown_name_is_an_attribute_error():
     import calibrate
 

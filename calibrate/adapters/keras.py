@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from calibrate.torch import HistogramAccumulator
+from calibrate.torch.accumulator import HistogramAccumulator
 
 
 def histogram_metric(accumulator: HistogramAccumulator, name: str = "rows") -> Any:

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from sklearn.base import clone
 from torch import Tensor
@@ -19,7 +20,7 @@ from calibrate.base import FitWarning
 from calibrate.decision import Decision
 from calibrate.pipeline import Pipeline
 from calibrate.statistics import Grid
-from calibrate.torch import HistogramAccumulator
+from calibrate.torch.accumulator import HistogramAccumulator
 
 try:
     from lightning.pytorch.callbacks import BasePredictionWriter, Callback
@@ -126,15 +127,21 @@ class FitCallback(Callback):  # type: ignore[misc]
         self.decision = fitted.decision_
 
     def state_dict(self) -> dict[str, Any]:
-        """The rule file of the last fit, for the checkpoint."""
+        """The rule file of the last fit, and the grid of the next, for the checkpoint."""
         if self.decision is None:
             return {}
-        return {"rule": torch.tensor(list(self.decision.to_bytes()), dtype=torch.uint8)}
+        grid = self.accumulator.grid
+        return {
+            "rule": torch.tensor(list(self.decision.to_bytes()), dtype=torch.uint8),
+            "grid": torch.from_numpy(np.stack([grid.low, grid.high])),
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the rule from a checkpoint."""
-        rule = state_dict.get("rule")
-        self.decision = None if rule is None else Decision.from_bytes(bytes(rule.cpu().numpy()))
+        """Take the rule from a checkpoint, and go on with its grid."""
+        if state_dict:
+            self.decision = Decision.from_bytes(bytes(state_dict["rule"].cpu().numpy()))
+            low, high = state_dict["grid"].cpu().numpy().copy()
+            self.accumulator.reset(grid=Grid(low, high, self.accumulator.grid.n_bins))
 
 
 def decision_of_checkpoint(checkpoint: Mapping[str, Any]) -> Decision:

@@ -14,7 +14,7 @@ from calibrate.decision import Decision
 from calibrate.metrics import f_beta
 from calibrate.pipeline import Pipeline
 from calibrate.statistics import Grid, ScoreHistogram, curves_at_bins
-from calibrate.torch import HistogramAccumulator
+from calibrate.torch.accumulator import HistogramAccumulator
 
 
 class FitMetrics:

@@ -448,26 +448,26 @@ class HistogramAccumulator:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state.
+        """Go on from a saved state, on its grid.
 
         Raises
         ------
         ValueError
-            If it is that of an accumulator with another grid, reservoir or seed.
+            If it is that of an accumulator with other classes or bins, another reservoir or seed.
         """
         own = self.state_dict()
         if state.keys() != own.keys():
             missing = sorted(own.keys() ^ state.keys())
             raise ValueError(f"the state must be one of an accumulator; it differs in {missing}")
-        same = ("grid_low", "grid_high", "seed")
         for name in own:
             alike = np.shape(own[name]) == np.shape(state[name])
-            if not alike or (name in same and not np.array_equal(own[name], state[name])):
+            if not alike or (name == "seed" and own[name] != state[name]):
                 raise ValueError(
-                    f"the state must be one of an accumulator with the same grid, reservoir and "
-                    f"seed; it differs in {name!r}"
+                    "the state must be one of an accumulator with as many classes and bins, the "
+                    f"same reservoir and seed; it differs in {name!r}"
                 )
-        self._clear(self.device)
+        low, high = (state[name].cpu().numpy().copy() for name in ("grid_low", "grid_high"))
+        self.reset(grid=Grid(low, high, self.grid.n_bins))
         for tensor, name in (
             *zip(self._tables.summed(), ("counts", "positives", "offsets"), strict=True),
             (self._wrong, "wrong"),

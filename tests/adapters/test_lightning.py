@@ -100,6 +100,19 @@ def test_a_resumed_run_has_the_rule_of_its_checkpoint(one, script, tmp_path):
     assert resumed.decision.to_bytes() == callback.decision.to_bytes()
 
 
+def test_a_resumed_run_counts_on_the_grid_of_its_checkpoint(script, tmp_path):
+    first, second = (
+        FitCallback(script.pipeline(), HistogramAccumulator(script.N_CLASSES)) for _ in range(2)
+    )
+    rows = DataLoader(TensorDataset(*script.data()), 16)
+    script.trainer(1, tmp_path, first).validate(script.Module(), rows)
+
+    second.load_state_dict(first.state_dict())
+
+    assert second.accumulator.grid.same_as(first.accumulator.grid)
+    assert not second.accumulator.grid.same_as(Grid.even(script.N_CLASSES))
+
+
 def test_a_checkpoint_without_a_rule_is_refused():
     with pytest.raises(ValueError, match="must hold a rule of FitCallback, it holds none"):
         decision_of_checkpoint({"state_dict": {}})

@@ -429,10 +429,19 @@ def test_a_saved_state_is_not_changed_by_later_batches():
     assert torch.equal(state["counts"], before)
 
 
+def test_a_saved_state_brings_its_grid():
+    logits, labels = simulated(40)
+    saved_state = fed(HistogramAccumulator(30, grid=Grid.even(30, -8, 8)), logits, labels)
+    other = HistogramAccumulator(30)
+
+    other.load_state_dict(saved_state.state_dict())
+
+    assert arrays_of(other.histogram()) == arrays_of(saved(logits, labels, Grid.even(30, -8, 8)))
+
+
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"grid": Grid.even(2, -8, 8)}, "it differs in 'grid_low'"),
         ({"grid": Grid.even(2, n_bins=64)}, "it differs in 'counts'"),
         ({"reservoir": 3}, "it differs in 'reservoir_keys'"),
         ({"seed": 1}, "it differs in 'seed'"),
@@ -656,6 +665,20 @@ def test_a_rule_along_rows_is_fitted_to_the_rows_that_were_kept():
     assert fitted.rule_.op_.same_as(rule.op_)
     assert fitted.decision_.provenance["n_rows"] == 500
     assert fitted.decision_.provenance["n_rows_sampled"] == 200
+
+
+@pytest.mark.parametrize(
+    "rule", [cal.CardinalityMatching(), cal.SharedThreshold(F1, "auto"), cal.ExpectedCountTopK()]
+)
+def test_a_rule_along_rows_counts_the_rows_that_were_kept_alone(rule):
+    logits, labels = simulated(500)
+    accumulator = fed(HistogramAccumulator(30, reservoir=200), logits, labels)
+
+    fitted = accumulator.fit(cal.Pipeline([], clone(rule)))
+
+    chosen = naive_streams.sampled(range(500), 0, 200)
+    expected = clone(rule).fit(logits[chosen], labels[chosen])
+    assert fitted.rule_.op_.same_as(expected.op_)
 
 
 def test_a_row_layer_is_fitted_to_the_rows_that_were_kept():
