@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -278,10 +276,7 @@ class Decision:
         ValueError
             As `load` does.
         """
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "rule.safetensors"
-            path.write_bytes(data)
-            return load(path)
+        return _decision(*storage.unpacked_ops(data), "the content")
 
 
 def _with_kernels(rule: DecisionOp) -> Callable[[Float32], RowLabels]:
@@ -338,7 +333,12 @@ def load(path: str | os.PathLike[str]) -> Decision:
     ValueError
         If it is truncated, not a rule file, of a newer format, or its parts do not fit.
     """
-    ops, header = storage.load_ops(path)
+    return _decision(*storage.load_ops(path), path)
+
+
+def _decision(
+    ops: tuple[Op, ...], header: Mapping[str, Any], path: str | os.PathLike[str]
+) -> Decision:
     names = header["class_names"]
     if names is not None:
         names = tuple(names)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from typing import Any, Self
+from collections.abc import Callable, Iterator
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
@@ -23,9 +23,20 @@ from calibrate.torch.counting import Bins, Tables
 from calibrate.torch.processes import rank_here, require_same, sum_in_place, together
 from calibrate.torch.reservoir import Reservoir, Take, row_keys, row_numbers
 
+Function = TypeVar("Function", bound=Callable[..., Any])
+
 _HOST = torch.device("cpu")
 _MOST_BEYOND = 0.05
 """Share of the positives of a class that may lie outside the grid before it is said."""
+
+
+def _by_itself(function: Function) -> Function:
+    """Run a method as if outside of inference mode, and without gradients.
+
+    Tables that are made within that mode could not be changed after it.
+    """
+    alone: Function = torch.inference_mode(False)(torch.no_grad()(function))
+    return alone
 
 
 class HistogramAccumulator:
@@ -95,6 +106,7 @@ class HistogramAccumulator:
     (400, 3)
     """
 
+    @_by_itself
     def __init__(
         self,
         n_classes: int,
@@ -157,6 +169,7 @@ class HistogramAccumulator:
         rows = f"; a reservoir of {self._size:,} rows: {_mb(kept)}" if self._size else ""
         return f"HistogramAccumulator({counts}{rows}; {self._n_rows:,} rows)"
 
+    @_by_itself
     def to(self, device: torch.device | str) -> Self:
         """Move the counts to a device, for good."""
         self._placed = True
@@ -168,6 +181,7 @@ class HistogramAccumulator:
             self._tables, self._sample = self._tables.to(device), self._sample.to(device)
             self._bins, self._wrong = Bins.of(self.grid, device), self._wrong.to(device)
 
+    @_by_itself
     def reset(self, *, grid: Grid | None = None) -> None:
         """Forget all rows.
 
@@ -193,7 +207,7 @@ class HistogramAccumulator:
             )
         return grid
 
-    @torch.no_grad()
+    @_by_itself
     def update(self, logits: Tensor, targets: Tensor, *, ids: Tensor | None = None) -> None:
         """Count a batch of rows.
 
@@ -264,6 +278,7 @@ class HistogramAccumulator:
             numbers = torch.as_tensor(ids).to(self.device, torch.int64, non_blocking=True)
         self._sample.offer(row_keys(numbers, self.seed), take)
 
+    @_by_itself
     def merge(self, other: HistogramAccumulator) -> Self:
         """Take in the rows of another one, as if they had been counted here.
 
@@ -292,6 +307,7 @@ class HistogramAccumulator:
     def _setting(self) -> tuple[int, int, str]:
         return self._size, self.seed, self.nan
 
+    @_by_itself
     def all_reduce(self, group: dist.ProcessGroup | None = None) -> HistogramAccumulator:
         """The sum over all processes, the same on each; this one goes on as it is.
 
@@ -353,6 +369,7 @@ class HistogramAccumulator:
                 "since the last reset"
             )
 
+    @_by_itself
     def histogram(self) -> ScoreHistogram:
         """What was counted, on the host.
 
@@ -385,6 +402,7 @@ class HistogramAccumulator:
         _warn_if_beyond(made)
         return made
 
+    @_by_itself
     def rows(self) -> LabelledLogits:
         """The rows of the reservoir, on the host, to be given to ``Pipeline.fit_from``.
 
@@ -424,6 +442,7 @@ class HistogramAccumulator:
         rows = self.rows() if self._size else None
         return pipeline.fit_from(self.histogram(), rows=rows, class_names=class_names)
 
+    @_by_itself
     def state_dict(self) -> dict[str, Any]:
         """Everything as tensors and plain numbers, to be saved and loaded without a pickle."""
         self._unload()
@@ -447,6 +466,7 @@ class HistogramAccumulator:
             "n_numbered": self._n_numbered,
         }
 
+    @_by_itself
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a saved state, on its grid.
 

@@ -166,6 +166,24 @@ def test_logits_in_any_memory_order_and_under_a_gradient(way):
     assert batch.grad is None
 
 
+def test_inference_mode_leaves_no_mark(way):
+    logits, labels = simulated(60)
+    accumulator, other = (HistogramAccumulator(30, reservoir=5) for _ in range(2))
+    with torch.inference_mode():
+        for each in (accumulator, other):
+            each.reset()
+            each.to("cpu")
+            fed(each, logits, labels)
+        total = accumulator.all_reduce()
+
+    fed(total.merge(other), logits, labels)
+    accumulator.load_state_dict(total.state_dict())
+    fed(accumulator, logits, labels)
+
+    assert accumulator.histogram().n_rows == 240
+    assert accumulator.rows().shape == (5, 30)
+
+
 def test_an_empty_batch_changes_nothing(way):
     logits, labels = simulated(50)
     accumulator = fed(HistogramAccumulator(30, reservoir=4), logits, labels)
