@@ -121,3 +121,17 @@ def test_logits_may_be_led_by_a_tuple():
     assert metrics(batch, compute_result=True)["macro_average_precision"] > 0
 
     assert metrics.decision.provenance["n_rows"] == 2 * N_ROWS
+
+
+def test_classes_without_positives_are_no_part_of_the_figures():
+    logits, labels = logits_and_labels(Rows())
+    labels[:, 1] = 0
+    metrics = FitMetrics(pipeline(), HistogramAccumulator(N_CLASSES))
+    batch = transformers.EvalPrediction(predictions=logits, label_ids=labels)
+
+    found = metrics(batch, compute_result=True)
+
+    some = [0, 2, 3]
+    expected = average_precision_score(labels[:, some], logits[:, some], average="macro")
+    assert found["macro_average_precision"] == pytest.approx(expected, abs=0.02)
+    assert found["macro_f1_at_best_cuts"] > 0.5
