@@ -16,7 +16,7 @@ from calibrate.data import as_logits, labelled_logits
 from calibrate.data.logits import NanPolicy
 from calibrate.decision import Decision
 from calibrate.ops import CalibrationOp, DecisionOp, Op
-from calibrate.statistics import Evidence, ScoreHistogram
+from calibrate.statistics import Evidence, RowsNeededError, ScoreHistogram
 
 
 class FitWarning(UserWarning):
@@ -140,7 +140,11 @@ class _Step(BaseEstimator, ABC):  # type: ignore[misc]
 
     def fit_evidence(self, evidence: Evidence) -> Self:
         """Fit to evidence that is already checked."""
-        fitted = self._fit(evidence)
+        try:
+            fitted = self._fit(evidence)
+        except RowsNeededError as error:
+            error.step = type(self).__name__
+            raise
         self.op_, self.findings_ = fitted.op, fitted.findings
         if fitted.report is not None:
             self.report_ = fitted.report

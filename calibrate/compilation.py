@@ -28,11 +28,11 @@ from calibrate.base import Calibrator, DecisionRule
 from calibrate.calibrators.row_scaling import RowScaling
 from calibrate.calibrators.softmax_inclusion import SoftmaxInclusion
 from calibrate.calibrators.temperature_scaling import TemperatureScaling
-from calibrate.data import labelled_logits
+from calibrate.data import LabelledLogits, labelled_logits
 from calibrate.evaluation import calibration_report, evaluate_rows
 from calibrate.pipeline import Pipeline
 from calibrate.rules.fixed_threshold import FixedThreshold
-from calibrate.statistics import Evidence, ScoreHistogram
+from calibrate.statistics import Evidence, Grid, ScoreHistogram, StreamedTables
 
 _SMALL, _LARGER = (64, 7), (60_000, 70)
 """Rows x classes; labels are decided by kernels from 2**22 cells on."""
@@ -200,7 +200,17 @@ def _every_pass(logits: Any, labels: Any, **options: Any) -> Iterator[None]:
     evaluate_rows(pipeline, some_rows)
     calibration_report(pipeline, some_rows)
     ScoreHistogram.of(some_rows)
+    _stream(rows)
     yield
+
+
+def _stream(rows: LabelledLogits) -> None:
+    """Count rows as if they were a batch of a training loop."""
+    n_rows, n_classes = rows.shape
+    grid = Grid.even(n_classes)
+    tables = StreamedTables.empty(grid)
+    tables.add(grid, rows.source.look(0, n_rows), *rows.labels.rows(0, n_rows))
+    tables.unload()
 
 
 def _methods(room: Any, n_classes: int, *, ends: bool = False) -> list[Any]:

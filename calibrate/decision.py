@@ -263,6 +263,21 @@ class Decision:
         """
         storage.save_ops(path, (*self.steps, self.rule), self.header())
 
+    def to_bytes(self) -> bytes:
+        """The content of the file that `save` writes, for a checkpoint or a database."""
+        return storage.packed_ops((*self.steps, self.rule), self.header())
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Decision:
+        """The decision in the content of a rule file.
+
+        Raises
+        ------
+        ValueError
+            As `load` does.
+        """
+        return _decision(*storage.unpacked_ops(data), "the content")
+
 
 def _with_kernels(rule: DecisionOp) -> Callable[[Float32], RowLabels]:
     """What ``rule.decide`` does, compiled."""
@@ -318,7 +333,12 @@ def load(path: str | os.PathLike[str]) -> Decision:
     ValueError
         If it is truncated, not a rule file, of a newer format, or its parts do not fit.
     """
-    ops, header = storage.load_ops(path)
+    return _decision(*storage.load_ops(path), path)
+
+
+def _decision(
+    ops: tuple[Op, ...], header: Mapping[str, Any], path: str | os.PathLike[str]
+) -> Decision:
     names = header["class_names"]
     if names is not None:
         names = tuple(names)

@@ -14,12 +14,12 @@ from sklearn.exceptions import NotFittedError
 
 import calibrate
 from calibrate.base import Calibrator, DecisionRule
-from calibrate.data import labelled_logits
+from calibrate.data import LabelledLogits, as_class_names, labelled_logits
 from calibrate.data.groups import drawn, numbered
 from calibrate.data.logits import NanPolicy
 from calibrate.decision import Decision
 from calibrate.overrides import Override
-from calibrate.statistics import Evidence, ScoreHistogram
+from calibrate.statistics import Evidence, RowsNeededError, ScoreHistogram
 
 
 class Pipeline(BaseEstimator):  # type: ignore[misc]
@@ -118,15 +118,41 @@ class Pipeline(BaseEstimator):  # type: ignore[misc]
             )
         return self.fit_evidence(Evidence(rows), apart=Evidence(others))
 
-    def fit_from(self, histogram: ScoreHistogram) -> Self:
+    def fit_from(
+        self,
+        histogram: ScoreHistogram,
+        *,
+        rows: LabelledLogits | None = None,
+        class_names: Any = None,
+    ) -> Self:
         """Fit all steps to a histogram of scores; thresholds are exact up to its grid.
+
+        Parameters
+        ----------
+        histogram : ScoreHistogram
+            Without steps, if there are rows beside it.
+        rows : LabelledLogits, optional
+            Some of the rows that the histogram counts, drawn at random, for steps that look along
+            rows: what `calibrate.labelled_logits` gives. A rule that looks along rows is fitted to
+            them alone; so is what follows a row layer. All else is fitted to the histogram.
+        class_names : sequence of str, or path, optional
+            Those of `rows` where not given.
+
+        Returns
+        -------
+        self
 
         Raises
         ------
         TypeError
-            If a step needs rows.
+            If a step needs rows, and there are none.
+        ValueError
+            If the rows and the histogram, or the names, are not of the same classes.
         """
-        return self.fit_evidence(Evidence(histogram=histogram))
+        names = as_class_names(class_names, histogram.n_classes)
+        if rows is not None:
+            _check_beside(rows, histogram)
+        return self.fit_evidence(Evidence(histogram=histogram, sample=rows, class_names=names))
 
     def fit_evidence(
         self,
@@ -157,18 +183,19 @@ class Pipeline(BaseEstimator):  # type: ignore[misc]
         n_rows, positives = evidence.n_rows, int(evidence.positives.sum())
         names, probabilities = evidence.class_names, evidence.from_probabilities
         told: dict[str, Any] = {}
+        if evidence.sampled:
+            told["n_rows_sampled"] = evidence.rows.shape[0]
         if apart is not None:
-            told = {"n_rows_apart": apart.n_rows}
+            told["n_rows_apart"] = apart.n_rows
         elif self._keeps_rows_apart():
             evidence, apart = self._dealt(evidence, groups)
-            told = {"n_rows_apart": apart.n_rows, "seed": int(self.seed)}
+            told |= {"n_rows_apart": apart.n_rows, "seed": int(self.seed)}
         self.calibrators_: list[Calibrator] = []
         for step in self.calibrators:
             fitted, evidence = fit_once(step, evidence)
             self.calibrators_.append(fitted)
             apart = None if apart is None else apart.after(fitted.op_)
-        last = evidence if apart is None else apart
-        self.rule_: DecisionRule = clone(self.rule).fit_evidence(last)
+        self.rule_ = self._fitted_rule(evidence if apart is None else apart)
         self.decision_ = Decision(
             tuple(step.op_ for step in self.calibrators_),
             self.rule_.op_,
@@ -185,6 +212,16 @@ class Pipeline(BaseEstimator):  # type: ignore[misc]
         )
         return self
 
+    def _fitted_rule(self, evidence: Evidence) -> DecisionRule:
+        """The rule, fitted to all rows where a histogram of them is enough, else to the sample."""
+        rule: DecisionRule = clone(self.rule)
+        if evidence.sampled:
+            try:
+                return rule.fit_evidence(evidence.counted())
+            except RowsNeededError:
+                evidence = evidence.seen()
+        return rule.fit_evidence(evidence)
+
     def _keeps_rows_apart(self) -> bool:
         learning = any(step.learns_from_rows for step in self.calibrators)
         return learning and self.rule.wants_rows_apart()
@@ -200,7 +237,7 @@ class Pipeline(BaseEstimator):  # type: ignore[misc]
             raise TypeError(
                 f"{name} needs rows that the calibrators were not fitted to, got a histogram of all"
             )
-        n_rows = evidence.n_rows
+        n_rows = evidence.rows.shape[0]
         n_apart = round(n_rows * self.share_apart)
         if not 0 < n_apart < n_rows:
             raise ValueError(
@@ -214,9 +251,7 @@ class Pipeline(BaseEstimator):  # type: ignore[misc]
                 f"{name} needs rows that the calibrators were not fitted to, but all rows are of "
                 "one group"
             )
-        parts = (np.flatnonzero(~kept_apart), np.flatnonzero(kept_apart))
-        ours, apart = (Evidence(evidence.rows.take(part)) for part in parts)
-        return ours, apart
+        return evidence.split(np.flatnonzero(~kept_apart), np.flatnonzero(kept_apart))
 
     def _check_steps(self) -> None:
         if not isinstance(self.calibrators, Sequence):
@@ -243,6 +278,22 @@ class Pipeline(BaseEstimator):  # type: ignore[misc]
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted decision to a rule file; see `Decision.save`."""
         self._decision().save(path)
+
+
+def _check_beside(rows: LabelledLogits, histogram: ScoreHistogram) -> None:
+    n_rows, n_classes = rows.shape
+    if n_classes != histogram.n_classes:
+        raise ValueError(
+            f"rows must have the {histogram.n_classes} classes of the histogram, got {n_classes}"
+        )
+    if n_rows > histogram.n_rows:
+        raise ValueError(
+            f"rows must be some of the {histogram.n_rows} of the histogram, got {n_rows}"
+        )
+    if histogram.steps:
+        raise ValueError(
+            f"a histogram with rows beside it must have no steps, got {len(histogram.steps)}"
+        )
 
 
 class FittedOnce:

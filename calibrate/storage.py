@@ -78,6 +78,12 @@ def save_ops(path: str | os.PathLike[str], ops: tuple[Op, ...], header: dict[str
     OSError
         If `path` cannot be written; nothing half-written is left.
     """
+    data = packed_ops(ops, header)
+    write_atomically(path, lambda file: file.write(data))
+
+
+def packed_ops(ops: tuple[Op, ...], header: dict[str, Any]) -> bytes:
+    """The content of the file that holds ops and a JSON header."""
     arrays = {
         f"{place}.{name}": np.array(array, order="C")
         for place, op in enumerate(ops)
@@ -92,8 +98,7 @@ def save_ops(path: str | os.PathLike[str], ops: tuple[Op, ...], header: dict[str
         ],
     }
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    data = safetensors.numpy.save(arrays, metadata={_KEY: text})
-    write_atomically(path, lambda file: file.write(data))
+    return bytes(safetensors.numpy.save(arrays, metadata={_KEY: text}))
 
 
 def load_ops(path: str | os.PathLike[str]) -> tuple[tuple[Op, ...], dict[str, Any]]:
@@ -117,6 +122,32 @@ def load_ops(path: str | os.PathLike[str]) -> tuple[tuple[Op, ...], dict[str, An
             f"{os.fspath(path)} must be a whole safetensors rule file, but reading it failed: "
             f"{error}"
         ) from error
+    return _ops(metadata, arrays, path)
+
+
+def unpacked_ops(data: bytes) -> tuple[tuple[Op, ...], dict[str, Any]]:
+    """Ops and JSON header in the content of a rule file.
+
+    Raises
+    ------
+    ValueError
+        As `load_ops` does.
+    """
+    try:
+        arrays = safetensors.numpy.load(data)
+        # what was just read is sound: a length, and a header of so many bytes
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    except (safetensors.SafetensorError, KeyError, TypeError) as error:
+        raise ValueError(
+            "the content must be that of a whole safetensors rule file, but reading it failed: "
+            f"{error}"
+        ) from error
+    return _ops(header.get("__metadata__", {}), arrays, "the content")
+
+
+def _ops(
+    metadata: dict[str, str], arrays: dict[str, Any], path: str | os.PathLike[str]
+) -> tuple[tuple[Op, ...], dict[str, Any]]:
     if _KEY not in metadata:
         raise ValueError(f"{os.fspath(path)} is a safetensors file, but not a rule of calibrate")
     content = _content(metadata[_KEY], path)

@@ -23,7 +23,7 @@ ROOMS = [
     {"calibrators", "rules", "evaluation"},
     {"pipeline"},
     {"crossfit", "objectives", "torch"},
-    {"comparison", "compilation", "demo"},
+    {"adapters", "comparison", "compilation", "demo"},
     {"cli"},
 ]
 """From the ground up: a room may import from the floors below, and nothing else of ours."""
@@ -31,9 +31,13 @@ ROOMS = [
 FLOOR = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}
 
 ONLY_HERE = {
-    "torch": {"torch", "readers/pt.py", "demo/network.py"},
+    "torch": {"torch", "adapters", "readers/pt.py", "demo/network.py"},
+    "lightning": {"adapters/lightning.py"},
+    "pytorch_lightning": {"adapters/lightning.py"},
+    "transformers": set(),
+    "keras": {"adapters/keras.py"},
     "numba": {"kernels/__init__.py", "kernels/bits.py"},
-    "sklearn": {"base.py", "pipeline.py"},
+    "sklearn": {"base.py", "pipeline.py", "adapters"},
     "click": {"cli"},
     "tqdm": {"cli"},
 }
@@ -154,6 +158,15 @@ def test_public_names_resolve():
 
     for name in dir(calibrate):
         assert getattr(calibrate, name) is not None
+
+
+def test_every_name_of_the_torch_room_resolves():
+    import calibrate.torch
+
+    for name in calibrate.torch.__all__:
+        assert getattr(calibrate.torch, name) is not None
+    with pytest.raises(AttributeError, match="has no attribute 'Nonsense'"):
+        _ = calibrate.torch.Nonsense
 
 
 def test_an_unknown_name_is_an_attribute_error():

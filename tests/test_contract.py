@@ -383,6 +383,26 @@ def test_a_calibrator_is_fitted_from_a_histogram_as_from_rows(step):
 
 
 @every_step
+def test_a_histogram_with_its_rows_beside_it_serves_for_rows(step):
+    rows_and_labels = labelled_logits(*rows())
+    histogram = Evidence(rows_and_labels).histogram
+    pipeline = cal.Pipeline([step], cal.TopK(2)) if isinstance(step, Calibrator) else (
+        cal.Pipeline([], step)
+    )  # fmt: skip
+
+    both = clone(pipeline).fit_from(histogram, rows=rows_and_labels).decision_
+
+    try:
+        expected = clone(pipeline).fit_from(histogram).decision_
+    except TypeError:
+        expected = clone(pipeline).fit_evidence(Evidence(rows_and_labels)).decision_
+    if not any(isinstance(op, RowOp) for op in both.steps):
+        assert both.rule.same_as(expected.rule)
+        assert all(a.same_as(b) for a, b in zip(both.steps, expected.steps, strict=True))
+    assert both.provenance["n_rows_sampled"] == 300
+
+
+@every_step
 def test_one_class_is_enough(step):
     logits, labels = rows(n_classes=1, seed=3)
 

@@ -20,6 +20,34 @@ def a_decision(**options) -> cal.Decision:
 LOGITS = np.array([[0.5, 0.75], [0.25, 0.5], [3.0, 9.0]])
 
 
+def test_its_bytes_are_those_of_its_file(tmp_path):
+    decision = a_decision(class_names=("a", "b"), provenance={"n_rows": 3})
+    decision.save(tmp_path / "rule.safetensors")
+
+    data = decision.to_bytes()
+    found = cal.Decision.from_bytes(data)
+
+    assert data == (tmp_path / "rule.safetensors").read_bytes()
+    assert found.to_bytes() == data
+    assert found.class_names == ("a", "b")
+    assert (found.predict(LOGITS) != decision.predict(LOGITS)).nnz == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda data: b"", "the content must be that of a whole safetensors rule file"),
+        (lambda data: data[:-1], "the content must be that of a whole safetensors rule file"),
+        (lambda data: b"\x80\x04" + data, "the content must be that of a whole safetensors rule"),
+        (lambda data: data.replace(b'"calibrate"', b'"something"'), "the content is a safetensors"),
+        (lambda data: data.replace(b"affine", b"unheed"), "the rule holds the unknown step"),
+    ],
+)
+def test_other_bytes_are_refused(change, text):
+    with pytest.raises(ValueError, match=text):
+        cal.Decision.from_bytes(change(a_decision().to_bytes()))
+
+
 def test_labels_are_a_boolean_csr_matrix():
     labels = a_decision().predict(LOGITS)
 

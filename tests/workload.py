@@ -83,10 +83,12 @@ def report_fits(n_threads: int) -> None:
 
 def report_real_work(folder: Path) -> None:
     """Run each method at a real size, from arrays and from files, and say what was compiled."""
+    import torch
     from click.testing import CliRunner
     from test_contract import methods
 
     from calibrate.cli import main
+    from calibrate.torch import HistogramAccumulator
 
     warnings.simplefilter("ignore", cal.FitWarning)
     # more cells than any number from which on something is done in another way
@@ -133,6 +135,10 @@ def report_real_work(folder: Path) -> None:
     rows = cal.labelled_logits(file, labels)
     histogram = cal.ScoreHistogram.of(rows)
     pipeline().fit_from(histogram + histogram)
+    accumulator = HistogramAccumulator(few.shape[1], reservoir=100)
+    for dtype in (torch.float32, torch.float16, torch.bfloat16, torch.float64):
+        accumulator.update(torch.from_numpy(few).to(dtype), torch.from_numpy(some.copy()))
+    accumulator.fit(cal.Pipeline([cal.HierarchicalScaling()], cal.ExpectedCountTopK()))
     cal.evaluate(fitted, rows)
     cal.calibration_report(fitted, rows, n_draws=2)
     fitted.predict_proba(file)

@@ -36,6 +36,20 @@ _BATCH = 64
 _LARGEST_BELOW_ONE = float(np.nextafter(np.float32(1), np.float32(0)))
 
 
+def warn_if_probabilities(low: float, high: float) -> bool:
+    """Warn if logits from `low` to `high` look like probabilities; whether they do."""
+    looks = 0 <= low < high <= 1
+    if looks:
+        warnings.warn(
+            f"all logits lie in [{low:.3g}, {high:.3g}]: they look like probabilities. "
+            "Give logits, the input of the sigmoid; or convert by log(p) - log1p(-p), as "
+            "calibrate.as_logits(p, probabilities=True) and --probabilities do",
+            UserWarning,
+            stacklevel=3,
+        )
+    return looks
+
+
 class LogitSource:
     """Rows of logits on demand: float32, C-contiguous, owned by the reader, finite or ``-inf``.
 
@@ -262,16 +276,8 @@ class LogitSource:
 
     def warn_of_probabilities(self) -> None:
         """Warn once if every logit read so far lay in [0, 1]; called when all rows have gone by."""
-        low, high = self._range
-        if 0 <= low < high <= 1 and not self._warned:
-            self._warned = True
-            warnings.warn(
-                f"all logits lie in [{low:.3g}, {high:.3g}]: they look like probabilities. "
-                "Give logits, the input of the sigmoid; or convert by log(p) - log1p(-p), as "
-                "calibrate.as_logits(p, probabilities=True) and --probabilities do",
-                UserWarning,
-                stacklevel=2,
-            )
+        if not self._warned:
+            self._warned = warn_if_probabilities(*self._range)
 
     def _from_probabilities(
         self, raw: NDArray[Any], start: int, columns: slice

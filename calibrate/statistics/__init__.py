@@ -9,11 +9,13 @@ from calibrate.statistics.bounded_mean import (
     hoeffding_p_values,
 )
 from calibrate.statistics.curves import (
+    BestCuts,
     ThresholdCurves,
+    curves_at_bins,
     curves_of_lines,
     threshold_curves,
 )
-from calibrate.statistics.evidence import Evidence
+from calibrate.statistics.evidence import Evidence, RowsNeededError
 from calibrate.statistics.expected import (
     ExpectedCuts,
     best_expected_cuts,
@@ -31,17 +33,21 @@ from calibrate.statistics.pooled import (
 from calibrate.statistics.positives import positive_scores_by_class
 from calibrate.statistics.risk_curves import RiskCurve, lattice, risk_curve
 from calibrate.statistics.shrunk import ShrunkThresholds, shrunk_thresholds, sweep_variance
+from calibrate.statistics.streamed import StreamedTables
 from calibrate.statistics.sweep import best_cuts
 from calibrate.statistics.ties import TiedScores, pooled_ties
 
 __all__ = [
+    "BestCuts",
     "Evidence",
     "ExpectedCuts",
     "Grid",
     "HullSteps",
     "RiskCurve",
+    "RowsNeededError",
     "ScoreHistogram",
     "ShrunkThresholds",
+    "StreamedTables",
     "ThresholdCurves",
     "TiedScores",
     "best_cuts",
@@ -50,6 +56,7 @@ __all__ = [
     "best_instance_cut",
     "best_pooled_cut",
     "binomial_p_values",
+    "curves_at_bins",
     "curves_of_lines",
     "hoeffding_bentkus_p_values",
     "hoeffding_p_values",

@@ -23,11 +23,30 @@ from calibrate.statistics.ties import TiedScores, ties_of_bins, ties_of_rows
 Result = TypeVar("Result")
 
 
+class RowsNeededError(TypeError):
+    """A step looks along rows, and there is only a histogram.
+
+    Attributes
+    ----------
+    step : str or None
+        Its name, once it is known.
+    """
+
+    step: str | None = None
+
+    def __str__(self) -> str:
+        return (
+            f"{self.step or 'this step'} is fitted from rows of logits, got a histogram alone: "
+            "give some of its rows beside it, fit_from(histogram, rows=...)"
+        )
+
+
 class Evidence:
     """Scores and labels after some steps, as rows, as a histogram, as exact curves.
 
     Made from rows, it builds the histogram on first use, once for all steps: a later step only
-    moves the means of the bins. Made from a histogram, it has no rows to give.
+    moves the means of the bins. Made from a histogram, it has no rows to give, unless a sample of
+    them was kept.
 
     Parameters
     ----------
@@ -35,18 +54,29 @@ class Evidence:
     histogram : ScoreHistogram, or function that makes it, optional
         One of the two must be given; beside rows, the histogram of just these rows, for where there
         is a cheaper way to it than to count them. A function is called when first needed.
+    sample : LabelledLogits, optional
+        Beside a histogram alone: some of the rows that it counts, for what looks along the rows.
+    class_names : tuple of str, optional
+        Those of the rows, where not given.
     """
 
     def __init__(
         self,
         rows: LabelledLogits | None = None,
         histogram: ScoreHistogram | Callable[[], ScoreHistogram] | None = None,
+        *,
+        sample: LabelledLogits | None = None,
+        class_names: tuple[str, ...] | None = None,
     ) -> None:
         if rows is None and histogram is None:
             raise TypeError("evidence needs rows of logits or a histogram, got neither")
         self._rows = rows
+        self._sample = sample
         self._make = histogram if callable(histogram) else None
         self._histogram = None if callable(histogram) else histogram
+        known = rows if sample is None else sample
+        own = None if known is None else known.class_names
+        self.class_names = own if class_names is None else class_names
 
     def after(self, step: CalibrationOp) -> Evidence:
         """The same evidence with one more step applied.
@@ -59,9 +89,10 @@ class Evidence:
         TypeError
             If such a step comes and there is only a histogram.
         """
+        names = self.class_names
         parts = [part for part in flat((step,)) if isinstance(part, ElementwiseOp)]
         if len(parts) < len(flat((step,))):
-            return Evidence(self.rows.after(step))
+            return Evidence(self.rows.after(step), class_names=names)
 
         def moved() -> ScoreHistogram:
             histogram = self.histogram
@@ -69,13 +100,46 @@ class Evidence:
                 histogram = histogram.after(part)
             return histogram
 
-        rows = None if self._rows is None else self._rows.after(step)
-        return Evidence(rows, moved if self._histogram is None else moved())
+        rows, sample = (
+            None if some is None else some.after(step) for some in (self._rows, self._sample)
+        )
+        histogram = moved if self._histogram is None else moved()
+        return Evidence(rows, histogram, sample=sample, class_names=names)
 
     def thinned(self, n_rows: int) -> Evidence:
         """Evidence of about `n_rows` rows, evenly spaced; this one if there are no more."""
         some = self.rows.thinned(n_rows)
-        return self if some is self._rows else Evidence(some)
+        return self if some is self._rows else Evidence(some, class_names=self.class_names)
+
+    @property
+    def sampled(self) -> bool:
+        """Whether the rows are a sample of those that the histogram counts."""
+        return self._sample is not None
+
+    def counted(self) -> Evidence:
+        """The histogram alone, without the rows beside it."""
+        return Evidence(histogram=self.histogram, class_names=self.class_names)
+
+    def seen(self) -> Evidence:
+        """The rows alone, of which everything is then counted anew."""
+        return Evidence(self.rows, class_names=self.class_names)
+
+    def split(self, part: NDArray[np.int64], other: NDArray[np.int64]) -> tuple[Evidence, Evidence]:
+        """Two parts of the rows as evidence; what only the histogram counts goes with the first.
+
+        Raises
+        ------
+        ValueError
+            If the rows are not among those that the histogram counts.
+        """
+        names, (one, another) = self.class_names, (self.rows.take(p) for p in (part, other))
+        if not self.sampled:
+            return Evidence(one, class_names=names), Evidence(another, class_names=names)
+        rest = self.histogram - ScoreHistogram.of(another, self.histogram.grid)
+        if (rest.counts < 0).any() or (rest.positives < 0).any():
+            raise ValueError("the rows must be some of those that the histogram counts")
+        first = Evidence(histogram=rest, sample=one, class_names=names)
+        return first, Evidence(another, class_names=names)
 
     @property
     def n_classes(self) -> int:
@@ -93,11 +157,6 @@ class Evidence:
         if self._rows is None:
             return self.histogram.steps
         return tuple(s.step if isinstance(s, KnownTerms) else s for s in self._rows.steps)
-
-    @property
-    def class_names(self) -> tuple[str, ...] | None:
-        """Class names, or None."""
-        return None if self._rows is None else self._rows.class_names
 
     @property
     def from_probabilities(self) -> bool:
@@ -127,20 +186,21 @@ class Evidence:
     @property
     def has_rows(self) -> bool:
         """Whether there are rows, not a histogram alone."""
-        return self._rows is not None
+        return self._rows is not None or self._sample is not None
 
     @property
     def rows(self) -> LabelledLogits:
-        """The rows themselves.
+        """The rows themselves, or the sample of them that was kept.
 
         Raises
         ------
-        TypeError
+        RowsNeededError
             If there is only a histogram.
         """
-        if self._rows is None:
-            raise TypeError("this step is fitted from rows of logits, got a histogram")
-        return self._rows
+        rows = self._sample if self._rows is None else self._rows
+        if rows is None:
+            raise RowsNeededError
+        return rows
 
     def best_cuts(self, *metrics: Metric) -> list[BestCuts]:
         """For each metric the best cut of each class: exact, or between bins without rows."""

@@ -71,6 +71,45 @@ class Grid:
         )
 
     @classmethod
+    def even(
+        cls, n_classes: int, low: float = -16.0, high: float = 16.0, n_bins: int = N_BINS
+    ) -> Grid:
+        """The same bins for all classes, for rows that are not known yet: 1/16 of a logit wide."""
+        return cls(np.full(n_classes, float(low)), np.full(n_classes, float(high)), n_bins)
+
+    @classmethod
+    def around(cls, histogram: ScoreHistogram) -> Grid:
+        """As many bins as a histogram has, laid around the scores that it counts, as `spanning`.
+
+        For logits that come anew, epoch by epoch: the first pass finds where they lie. A class
+        without scores keeps its bins.
+
+        Parameters
+        ----------
+        histogram : ScoreHistogram
+            Without steps.
+        """
+        grid, counts = histogram.grid, histogram.counts
+        running = np.cumsum(counts, axis=1)
+        total = running[:, -1:]
+
+        def quantile(q: float) -> NDArray[np.float64]:
+            place = (running < np.maximum(q * total, 1)).sum(axis=1, keepdims=True)
+            some = np.minimum(place, grid.n_bins - 1)
+            return np.asarray(np.take_along_axis(histogram.scores, some, axis=1)[:, 0])
+
+        # what is in a bin lies within a bin of its mean
+        low, high = quantile(0.0) - grid.width, quantile(1.0) + grid.width
+        middle, body = quantile(0.5), quantile(0.9) - quantile(0.1)
+        reach = _WIDEST * np.maximum(body, grid.width)
+        some = total[:, 0] > 0
+        return cls(
+            np.where(some, np.maximum(low, middle - reach), grid.low),
+            np.where(some, np.minimum(high, middle + reach), grid.high),
+            grid.n_bins,
+        )
+
+    @classmethod
     def spanning(cls, data: LabelledLogits, n_bins: int = N_BINS) -> Grid:
         """A grid over the range of the scores in rows spread evenly over `data`.
 

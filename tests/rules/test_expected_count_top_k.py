@@ -263,7 +263,7 @@ def test_bounds_that_make_no_sense_are_refused(bounds, message):
 def test_a_histogram_does_not_say_what_a_row_expects():
     histogram = ScoreHistogram.of(labelled_logits(*simulated()))
 
-    with pytest.raises(TypeError, match=r"^this step is fitted from rows of logits, got a histogr"):
+    with pytest.raises(TypeError, match=r"^ExpectedCountTopK is fitted from rows of logits, got"):
         ExpectedCountTopK().fit_from(histogram)
 
 
