@@ -21,7 +21,7 @@ ROOMS = [
     {"base", "coordinate_ascent", "corrections", "label_shift", "logistic", "overrides"},
     {"hierarchy", "best_sets"},
     {"calibrators", "rules", "evaluation"},
-    {"pipeline"},
+    {"pipeline", "onnx", "readable"},
     {"crossfit", "objectives"},
     {"comparison", "compilation", "demo"},
     {"cli"},
@@ -34,6 +34,9 @@ ONLY_HERE = {
     "torch": {"readers/pt.py", "demo/network.py"},
     "numba": {"kernels/__init__.py", "kernels/bits.py"},
     "sklearn": {"base.py", "pipeline.py"},
+    "onnx": {"onnx"},
+    "onnxruntime": {"onnx"},
+    "google": {"onnx"},
     "click": {"cli"},
     "tqdm": {"cli"},
 }
@@ -118,7 +121,9 @@ def loaded_after(code: str) -> set[str]:
     return set(result.stdout.split("\n")[-2].split())
 
 
-HEAVY = {"torch", "numba", "sklearn", "scipy", "onnx", "dask", "pandas", "matplotlib"}
+HEAVY = {
+    "torch", "numba", "sklearn", "scipy", "onnx", "onnxruntime", "dask", "pandas", "matplotlib",
+}  # fmt: skip
 
 
 def test_import_brings_in_nothing_heavy():

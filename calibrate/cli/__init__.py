@@ -18,7 +18,7 @@ from calibrate.cli.output import report_warnings
 
 _INTERRUPTED, _TERMINATED = 130, 143
 
-COMMANDS = ("fit", "apply", "compare", "inspect", "demo", "warmup")
+COMMANDS = ("fit", "apply", "compare", "inspect", "export", "demo", "warmup")
 
 
 class _Commands(click.Group):

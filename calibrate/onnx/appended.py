@@ -94,7 +94,7 @@ def append(
 
 def _output(model: ModelProto, name: str | None) -> ValueInfoProto:
     """The output that holds the logits, with its type and shape as far as they are known."""
-    outputs = {output.name: output for output in model.graph.output}
+    outputs: dict[str, ValueInfoProto] = {output.name: output for output in model.graph.output}
     named = ", ".join(map(repr, outputs)) or "none"
     if name is None and len(outputs) != 1:
         raise ValueError(
@@ -103,11 +103,12 @@ def _output(model: ModelProto, name: str | None) -> ValueInfoProto:
         )
     if name is not None and name not in outputs:
         raise ValueError(f"the model has no output {name!r}; it has {named}")
-    found = outputs[name] if name is not None else model.graph.output[0]
+    found = outputs[name] if name is not None else next(iter(outputs.values()))
     if found.type.tensor_type.HasField("shape"):
         return found
     inferred = onnx.shape_inference.infer_shapes(model)
-    return next(output for output in inferred.graph.output if output.name == found.name)
+    known: ValueInfoProto = next(o for o in inferred.graph.output if o.name == found.name)
+    return known
 
 
 def _check_shape(output: ValueInfoProto, decision: Decision) -> None:

@@ -137,9 +137,7 @@ class GatherElements(OpRun):
 
     op_domain = ""
 
-    def _run(
-        self, data: NDArray[Any], indices: NDArray[Any], axis: int = 0
-    ) -> tuple[NDArray[Any]]:
+    def _run(self, data: NDArray[Any], indices: NDArray[Any], axis: int = 0) -> tuple[NDArray[Any]]:
         return (np.take_along_axis(data, indices, axis),)
 
 

@@ -166,8 +166,7 @@ class Value:
     def running_sum(self, axis: int, *, after: bool = False) -> Value:
         """Sums up to each cell; or of those `after` it, from the last one on."""
         along = self.graph.constant(axis, INT64)
-        flags = {"reverse": 1, "exclusive": 1} if after else {}
-        return self.graph.node("CumSum", self, along, **flags)
+        return self.graph.node("CumSum", self, along, reverse=int(after), exclusive=int(after))
 
     def at(self, places: Value, axis: int = 0) -> Value:
         """What lies at these places of an axis."""

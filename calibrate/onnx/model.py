@@ -14,7 +14,8 @@ import calibrate
 from calibrate.decision import Decision
 from calibrate.onnx.arithmetic import sigmoid
 from calibrate.onnx.graph import Graph, Value, element_type
-from calibrate.onnx.steps import CALIBRATIONS, DECISIONS, FromProbabilities
+from calibrate.onnx.steps import CALIBRATIONS, DECISIONS
+from calibrate.onnx.steps.probabilities import FromProbabilities
 from calibrate.ops import BatchOp, BoundedThreshold, CalibrationOp, DecisionOp, Threshold, fold
 
 OPSET, IR_VERSION = 18, 9
@@ -100,7 +101,7 @@ def build(
     """
     refuse_what_cannot_be_said(decision, element)
     graph = Graph(decision.n_classes, _free_prefix(taken), free_name(THRESHOLDS, taken))
-    shape = ["batch", decision.n_classes]
+    shape: list[int | str] = ["batch", decision.n_classes]
     name = graph.input(input_name(decision), element, shape)
     given = graph.from_input(name, element)
     steps, rule = folded_steps(decision)

@@ -6,6 +6,6 @@ from calibrate.onnx.graph import Graph, Value
 from calibrate.ops import Affine
 
 
-def affine(graph: Graph, op: Affine, logits: Value) -> Value:
+def affine(_graph: Graph, op: Affine, logits: Value) -> Value:
     """Calibrated logits, float32."""
     return logits * op.scale + op.shift

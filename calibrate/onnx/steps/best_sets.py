@@ -113,7 +113,7 @@ def _by_law(graph: Graph, exact: bool, worth: OfFBeta | OfJaccard, p: Value, tot
     """By the law of the numbers of hits and of labels, of more and more classes until proven."""
     start, below = _floor(graph, worth, p, total), graph.constant(BELOW, FLOAT64)
 
-    def body(turn: Value, state: tuple[Value, ...]) -> tuple[Value, Found]:
+    def body(turn: Value, _state: tuple[Value, ...]) -> tuple[Value, Found]:
         floor = below.at(turn) * start
         if exact:
             floor = floor.at_most(SMALL)
@@ -123,7 +123,7 @@ def _by_law(graph: Graph, exact: bool, worth: OfFBeta | OfJaccard, p: Value, tot
         judge = worth.exactly if exact else worth.second_order
         values = judge(likely, tried, p, floor)
         k, value = tried.at(values.argmax(0)), values.max(0)
-        return ~_proven(graph, worth, likely, floor, value), (k, value)
+        return ~_proven(worth, likely, floor, value), (k, value)
 
     nothing = graph.constant(0, INT64), graph.constant(0.0, FLOAT64)
     k, value = graph.loop(graph.constant(len(BELOW), INT64), nothing, body)
@@ -161,9 +161,7 @@ def _worth_judging(graph: Graph, worth: OfFBeta | OfJaccard, likely: Likely) -> 
     return graph.count_up(first, last + 1)
 
 
-def _proven(
-    graph: Graph, worth: OfFBeta | OfJaccard, likely: Likely, floor: Value, value: Value
-) -> Value:
+def _proven(worth: OfFBeta | OfJaccard, likely: Likely, floor: Value, value: Value) -> Value:
     """Whether no more labels than the likely ones can be worth more, bool, ()."""
     hits, n = likely.hits.max(0), likely.n
     ratio = worth.ratio(hits, n, likely.total)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from calibrate.onnx.arithmetic import top_mask
 from calibrate.onnx.graph import FLOAT64, INT64, Graph, Value
+from calibrate.onnx.steps.decisions import the_same
 from calibrate.ops import LargestGap
 
 
-def largest_gap(graph: Graph, op: LargestGap, logits: Value) -> Value:
+def largest_gap(graph: Graph, _op: LargestGap, logits: Value) -> Value:
     """Labels, bool."""
     n_classes = graph.n_classes
     if n_classes == 1:
-        return logits > np.inf
+        return top_mask(graph, logits, the_same(graph, 0, logits))
     falling, _ = logits.highest(graph.constant(n_classes, INT64), 1)
     falling = falling.cast(FLOAT64)
     p = 1.0 / (1.0 + (-falling).exp())

@@ -40,7 +40,7 @@ class FromProbabilities(ElementwiseOp):
         return self
 
 
-def from_probabilities(graph: Graph, op: FromProbabilities, probabilities: Value) -> Value:
+def from_probabilities(graph: Graph, _op: FromProbabilities, probabilities: Value) -> Value:
     """Logits, float32; cells that are ``-inf`` stay so."""
     p = probabilities.cast(FLOAT64).at_least(LOWEST_PROBABILITY).at_most(HIGHEST_PROBABILITY)
     logits = (p.log() - log1p(graph, -p)).cast(FLOAT32)
