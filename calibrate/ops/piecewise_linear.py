@@ -60,7 +60,8 @@ class PiecewiseLinear(ElementwiseOp):
     def __post_init__(self) -> None:
         for name in ("indptr", "knots", "values", "below", "above"):
             dtype = np.int64 if name == "indptr" else np.float32
-            array = np.array(getattr(self, name), dtype=dtype)
+            with np.errstate(invalid="ignore"):  # places that are none are refused below
+                array = np.array(getattr(self, name), dtype=dtype)
             if array.ndim != 1 or not np.isfinite(array).all():
                 raise ValueError(f"{name} of a piecewise linear step must be a finite vector")
             array.setflags(write=False)
