@@ -114,6 +114,7 @@ def main() -> None:
     calibrate compare val_logits.npy val_labels.npz     which pipeline is best?
     calibrate fit val_logits.npy val_labels.npz -o rule.safetensors
     calibrate apply rule.safetensors new_logits.npy -o labels.jsonl
+    calibrate export rule.safetensors -o rule.onnx      decide without calibrate
 
     Exit codes: 0 done, 2 refused or failed, 130 interrupted. Data goes to stdout, all else to
     stderr.

@@ -144,7 +144,5 @@ def _in_words(told: dict[str, Any]) -> str:
     if "onnxruntime" not in told["runtimes"]:
         words += " (onnxruntime is not installed)"
     if told.get("whole_model_ran") is False:
-        words += (
-            "; the whole model would not run on made-up inputs, so that only its form is checked"
-        )
+        words += "; the whole model would not run on made-up inputs: only its form is checked"
     return words

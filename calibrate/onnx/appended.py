@@ -72,6 +72,7 @@ def append(
     opset = _opset(theirs)
     element = logits.type.tensor_type.elem_type
     ours = build(decision, element, probabilities=probabilities, opset=opset, taken=taken)
+    _make_way(ours, theirs)
     theirs.ir_version = ours.ir_version = max(theirs.ir_version, IR_VERSION)
     _take_paths_out(theirs)
     merged = compose.merge_models(
@@ -163,6 +164,14 @@ def _name_default_domain(model: ModelProto) -> None:
     model.opset_import.append(onnx.helper.make_opsetid("", OPSET))
 
 
+def _make_way(ours: ModelProto, theirs: ModelProto) -> None:
+    """Lengthen what our metadata are called where a decision before us has told of itself."""
+    taken = {entry.key for entry in theirs.metadata_props}
+    while taken & {entry.key for entry in ours.metadata_props}:
+        for entry in ours.metadata_props:
+            entry.key = f"calibrate_{entry.key}"
+
+
 def _graphs(graph: GraphProto) -> Iterator[GraphProto]:
     """The graph and all within it."""
     yield graph
@@ -174,14 +183,14 @@ def _graphs(graph: GraphProto) -> Iterator[GraphProto]:
 
 
 def _names(whole: GraphProto) -> Iterator[str]:
-    """Names of all edges and nodes."""
+    """Names of all edges."""
     for graph in _graphs(whole):
         for info in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
             yield info.name
         for sparse in graph.sparse_initializer:
             yield from (sparse.values.name, sparse.indices.name)
         for node in graph.node:
-            yield from (node.name, *node.input, *node.output)
+            yield from (*node.input, *node.output)
 
 
 def _take_paths_out(model: ModelProto) -> None:

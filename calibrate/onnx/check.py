@@ -26,6 +26,9 @@ NEAR = 1e-6
 """Distance from the cut, in that of the scores or where they are above 1 in theirs, within which
 the last bits of an exponential may decide."""
 
+_SAME = 1e-3
+"""Difference of logits, absolute and relative, that other kernels of the same model may make."""
+
 _SAMPLE_ROWS, _MOST_ROWS = 48, 1024
 _MADE_UP_SIZE = 2
 
@@ -89,31 +92,50 @@ def check_valid(model: ModelProto) -> None:
         raise ValueError(f"the model does not pass the check of ONNX: {error}") from error
 
 
-def check_appended(appended: Appended, decision: Decision) -> bool:
-    """Run the whole model on made-up inputs; whether it would.
+def check_appended(appended: Appended, model: ModelProto, decision: Decision) -> bool:
+    """Run a model with the decision behind it on made-up inputs; whether it runs on them alone.
 
-    Its labels are held against what the decision makes of its own logits.
+    Parameters
+    ----------
+    appended : Appended
+    model : onnx.ModelProto
+        The same without the decision.
+    decision : Decision
 
     Raises
     ------
     ValueError
-        If the model is not valid, or gives another label.
+        If the whole is not valid, does not run where the model alone does, gives other logits than
+        it, or other labels than the decision makes of them.
     """
     check_valid(appended.model)
-    names = [output.name for output in appended.model.graph.output]
     run = runtimes().get("onnxruntime", run_reference)
     try:
-        found = dict(zip(names, run(appended.model, _made_up_inputs(appended.model)), strict=True))
+        inputs = _made_up_inputs(model)
+        alone = _by_name(model, run(model, inputs))[appended.logits]
     except Exception:
         # what a model makes of inputs that mean nothing is its own affair
         return False
-    logits = found[appended.logits]
+    try:
+        found = _by_name(appended.model, run(appended.model, inputs))
+    except Exception as error:
+        # runtimes raise what they like
+        raise ValueError(f"the model runs, but not with the decision behind it: {error}") from error
+    logits = found[appended.logits].astype(np.float32)
+    if not np.allclose(logits, alone.astype(np.float32), _SAME, _SAME, equal_nan=True):
+        raise ValueError(
+            f"the model must give the same {appended.logits!r} as before; brought to a later opset "
+            "it gives others"
+        )
     if logits.ndim != 2 or logits.shape[1] != decision.n_classes or np.isposinf(logits).any():
         return False
-    source = decision.source(logits.astype(np.float32), nan="negative")
-    rows = source.read(0, len(logits))
+    rows = decision.source(logits, nan="negative").read(0, len(logits))
     compared(decision, rows, decision.decide(rows), found[appended.labels], "the whole model")
     return True
+
+
+def _by_name(model: ModelProto, outputs: list[NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    return dict(zip((output.name for output in model.graph.output), outputs, strict=True))
 
 
 def runtimes() -> dict[str, Run]:
@@ -146,7 +168,7 @@ def run_onnxruntime(model: ModelProto, feeds: Mapping[str, NDArray[Any]]) -> lis
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # it warns of every input that may be left out
+    options.log_severity_level = 4  # it warns of every input that may be left out
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
@@ -207,7 +229,8 @@ def _near(rule: DecisionOp, scores: Float32, labels: NDArray[np.bool_]) -> bool:
         return not differ.any()
     with np.errstate(invalid="ignore"):
         close = np.abs(ranked - cut) <= NEAR * np.maximum(1, np.abs(cut))
-    return bool((close | (ranked == cut))[differ].all())
+    # to an infinite cut nothing is near
+    return bool((close & np.isfinite(cut))[differ].all())
 
 
 def _dense(labels: RowLabels, n_classes: int) -> NDArray[np.bool_]:
@@ -228,7 +251,8 @@ def made_up_rows(decision: Decision) -> Float32:
         cut = np.broadcast_to(rule.threshold, shape[1:])
         cut = np.where(np.isfinite(cut), cut, np.float32(1))
         for place, toward in enumerate((None, np.inf, -np.inf)):
-            beside = cut if toward is None else np.nextafter(cut, np.float32(toward))
+            with np.errstate(over="ignore"):
+                beside = cut if toward is None else np.nextafter(cut, np.float32(toward))
             rows[1 + place] = np.where(np.isfinite(beside), beside, cut)
     rows[4], rows[5] = 0.0, -200.0
     rows[6], rows[7] = 40.0, -np.inf

@@ -66,11 +66,10 @@ def save(
     model = to_model(decision, probabilities=probabilities, dtype=dtype)
     checked = check(model, decision, sample)
     if behind is not None:
-        appended = append(
-            load_model(behind), decision, output_name=output_name, probabilities=probabilities
-        )
+        theirs = load_model(behind)
+        appended = append(theirs, decision, output_name=output_name, probabilities=probabilities)
         model = appended.model
-        checked = replace(checked, whole_model=check_appended(appended, decision))
+        checked = replace(checked, whole_model=check_appended(appended, theirs, decision))
     if model.ByteSize() > LARGEST:
         raise ValueError(
             f"an ONNX file must be smaller than 2 GiB, this one would have {model.ByteSize():,} "

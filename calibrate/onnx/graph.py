@@ -236,7 +236,8 @@ class Graph:
 
     def output(self, name: str, value: Value, shape: Sequence[int | str]) -> None:
         """An output of the graph."""
-        self._levels[0].append(helper.make_node("Identity", [value.name], [name], name))
+        node = helper.make_node("Identity", [value.name], [name], self.new_name(name))
+        self._levels[0].append(node)
         info = helper.make_tensor_value_info(name, element_type(value.dtype), list(shape))
         self.outputs.append(info)
 
