@@ -130,11 +130,13 @@ _ARRAY_TYPES = ("F32", "I64")
 _DEEPEST = 50
 """How deep values of the content may lie within each other."""
 
+_MOST_CLASSES = 1 << 24
+"""More than any set of labels has, and few enough for an array or two to fit into memory."""
+
 _FIELDS: dict[str, Callable[[Any], bool]] = {
     "format": lambda value: type(value) is int and value >= 1,
     "ops": lambda value: isinstance(value, list),
-    # as many as the ids of labels can tell apart
-    "n_classes": lambda value: type(value) is int and 1 <= value < 1 << 31,
+    "n_classes": lambda value: type(value) is int and 1 <= value <= _MOST_CLASSES,
     "class_names": lambda value: (
         value is None or (isinstance(value, list) and all(isinstance(one, str) for one in value))
     ),

@@ -233,7 +233,7 @@ def test_content_of_any_kind_is_refused_or_gives_a_rule(rule, data):
         ({"format": 0}, "the rule's 'format' is missing or not what it must be"),
         ({"format": True}, "the rule's 'format' is missing or not what it must be"),
         ({"n_classes": True}, "the rule's 'n_classes' is missing or not what it must be"),
-        ({"n_classes": 2**31}, "the rule's 'n_classes' is missing or not what it must be"),
+        ({"n_classes": 2**24 + 1}, "the rule's 'n_classes' is missing or not what it must be"),
         ({"n_classes": 0}, "the rule's 'n_classes' is missing or not what it must be"),
         ({"n_classes": 10**30}, "whole numbers must be of 64 bits, got 1000000000"),
         ({"class_names": ["a", "b", 3]}, "the rule's 'class_names' is missing or not what it must"),

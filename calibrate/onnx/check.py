@@ -29,7 +29,7 @@ the last bits of an exponential may decide."""
 _SAME = 1e-3
 """Difference of logits, absolute and relative, that other kernels of the same model may make."""
 
-_SAMPLE_ROWS, _MOST_ROWS = 48, 1024
+_SAMPLE_ROWS, _SAMPLE_CELLS, _FEWEST_ROWS, _MOST_ROWS = 48, 1 << 20, 12, 1024
 _MADE_UP_SIZE = 2
 
 
@@ -243,7 +243,8 @@ def _dense(labels: RowLabels, n_classes: int) -> NDArray[np.bool_]:
 def made_up_rows(decision: Decision) -> Float32:
     """Rows on which a graph could go wrong: at thresholds and beside them, tied, and infinite."""
     random = np.random.default_rng(0)
-    shape = _SAMPLE_ROWS, decision.n_classes
+    n_rows = max(_FEWEST_ROWS, min(_SAMPLE_ROWS, _SAMPLE_CELLS // decision.n_classes))
+    shape = n_rows, decision.n_classes
     rows = random.normal(random.normal(-2, 2, (shape[0], 1)), 2, shape).astype(np.float32)
     rows[::3] = np.round(rows[::3] * 2) / 2
     _, rule = folded_steps(decision)
