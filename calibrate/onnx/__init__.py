@@ -12,9 +12,9 @@ except ImportError as error:
         "ONNX graphs need the package onnx: pip install 'calibrate-multilabel[onnx]'"
     ) from error
 
-from calibrate.onnx.appended import append
+from calibrate.onnx.appended import Appended, append
 from calibrate.onnx.check import Checked
 from calibrate.onnx.file import save
 from calibrate.onnx.model import to_model
 
-__all__ = ["Checked", "append", "save", "to_model"]
+__all__ = ["Appended", "Checked", "append", "save", "to_model"]

@@ -19,7 +19,7 @@ from calibrate.onnx.steps.probabilities import FromProbabilities
 from calibrate.ops import BatchOp, BoundedThreshold, CalibrationOp, DecisionOp, Threshold, fold
 
 OPSET, IR_VERSION = 18, 9
-"""From opset 18 on axes are inputs of all reductions; IR 9 is what onnxruntime 1.16 reads."""
+"""From opset 18 on axes are inputs of all reductions; nothing in a graph needs a later one."""
 
 INPUT_TYPES = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE}
 """Element types of logits that are taken; all are decided as float32."""
@@ -37,7 +37,10 @@ def to_model(
     are the same bit for bit wherever no step takes exponentials. A nan is decided as negative. A
     rule with thresholds has a second input, `thresholds`, float32, (n_classes,) (or (1,) where
     one for all goes with bounds on the labels of a row), which may be left out: a caller who gives
-    it decides by other thresholds; those of the file stand where `folded_steps` leaves off.
+    it decides by others. They are compared with the input, into which the steps before are folded,
+    or with calibrated logits, where a step looks along the row or labels are bounded: the entry
+    ``calibrate.thresholds_on`` of the metadata says which. Among equal scores the lower class
+    comes first, as the operator TopK says.
 
     Parameters
     ----------
@@ -145,11 +148,6 @@ def folded_steps(decision: Decision) -> tuple[tuple[CalibrationOp, ...], Decisio
     return fold(all_steps(decision), decision.rule, decision.n_classes)
 
 
-def has_thresholds(decision: Decision) -> bool:
-    """Whether the graph takes thresholds."""
-    return isinstance(decision.rule, Threshold | BoundedThreshold)
-
-
 def refuse_what_cannot_be_said(decision: Decision, element: int) -> None:
     """Raise ValueError with the reason if there is no graph of the decision."""
     if isinstance(decision.rule, BatchOp):
@@ -179,6 +177,9 @@ def metadata(decision: Decision) -> dict[str, str]:
         "provenance_sha256": hashlib.sha256(provenance.encode()).hexdigest(),
         "version": calibrate.__version__,
     }
+    if isinstance(decision.rule, Threshold | BoundedThreshold):
+        steps, _ = folded_steps(decision)
+        found["thresholds_on"] = "calibrated" if steps else "input"
     if decision.class_names is not None:
         found["class_names"] = json.dumps(decision.class_names, ensure_ascii=False)
         found["class_names_sha256"] = header["class_names_sha256"]

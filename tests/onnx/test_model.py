@@ -162,7 +162,24 @@ def test_a_model_tells_what_it_decides_and_where_it_comes_from():
         "calibrate.class_names_sha256": names_hash(PER_CLASS.class_names),
         "calibrate.provenance_sha256": hashlib.sha256(canonical.encode()).hexdigest(),
         "calibrate.version": cal.__version__,
+        "calibrate.thresholds_on": "input",
     }
+
+
+@pytest.mark.parametrize(
+    ("steps", "rule", "where"),
+    [
+        ((), PER_CLASS.rule, "input"),
+        ((ops.Focal(2.0, 0.5),), PER_CLASS.rule, "input"),
+        ((ops.RowAffine(np.float32(1), np.float32(0), -0.5),), PER_CLASS.rule, "calibrated"),
+        ((ops.Focal(2.0, 0.5),), ops.BoundedThreshold(THRESHOLDS, 1, 2), "calibrated"),
+        ((), ops.TopK(1), None),
+    ],
+)
+def test_a_model_tells_what_its_thresholds_are_compared_with(steps, rule, where):
+    told = metadata_of(to_model(Decision(steps, rule, 3)))
+
+    assert told.get("calibrate.thresholds_on") == where
 
 
 def test_a_model_without_names_tells_none():

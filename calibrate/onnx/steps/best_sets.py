@@ -90,17 +90,17 @@ def _or_none(graph: Graph, op: BestSetOp, p: Value, k: Value, value: Value) -> V
 def _of_row(graph: Graph, exact: bool, worth: OfFBeta | OfJaccard, p: Value) -> Found:
     """Best number of labels of one row of probabilities, float32, and what it is worth."""
     total = p.cast(FLOAT64).sum(0)
-    some = total > 0.0
-    safe = graph.where(some, total, 1.0)
 
     def by_law() -> Found:
-        return _by_law(graph, exact, worth, p, safe)
+        return _by_law(graph, exact, worth, p, total)
 
     def by_means() -> Found:
-        return _by_means(graph, worth, p, safe)
+        return _by_means(graph, worth, p, total)
 
-    k, value = by_law() if exact else graph.either(total >= MANY, by_means, by_law)
-    return graph.where(some, k, 0), graph.where(some, value, 0.0)
+    if exact:
+        return by_law()
+    k, value = graph.either(total >= MANY, by_means, by_law)
+    return k, value
 
 
 def _by_means(graph: Graph, worth: OfFBeta | OfJaccard, p: Value, total: Value) -> Found:
