@@ -24,6 +24,7 @@ from calibrate.decision import Decision
 from calibrate.onnx import to_model
 from calibrate.onnx.check import compared
 from calibrate.onnx.steps import CALIBRATIONS, DECISIONS, EXACT
+from calibrate.ops import best_sets
 
 LAW = settings(derandomize=True, deadline=None, max_examples=60)
 
@@ -203,6 +204,21 @@ def test_thousands_of_classes_are_decided_as_in_numpy(rule):
     labels = by_onnxruntime(to_model(decision), {"logits": rows})[0]
 
     assert_same(decision, rows, labels)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_more_classes_are_looked_at_until_the_best_number_is_proven(exact, monkeypatch):
+    rule = ops.ExpectedFBeta(exact, None, 0.0, 3.0)
+    rows = np.random.default_rng(0).normal(-5, 1.5, (300, 5)).astype(np.float32)
+    counts = rule.counts(rows)
+    with monkeypatch.context() as patch:
+        patch.setattr(best_sets, "BELOW", (0.5,))
+        too_early = rule.counts(rows)
+
+    labels = by_onnxruntime(to_model(Decision((), rule, 5)), {"logits": rows})[0]
+
+    assert (too_early != counts).any()
+    np.testing.assert_array_equal(labels.sum(axis=1), counts)
 
 
 @pytest.mark.parametrize("steps", [(), (ops.Affine(np.float32(1.5), np.float32(-0.25)),)])
