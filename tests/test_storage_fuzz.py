@@ -25,7 +25,7 @@ from calibrate.decision import Decision
 LAW = settings(
     derandomize=True,
     deadline=None,
-    max_examples=150,
+    max_examples=100,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 

@@ -42,7 +42,7 @@ class Value:
 
     def _with(self, op: str, other: Any, dtype: np.dtype[Any] | None = None) -> Value:
         operand = self.graph.as_value(other, self.dtype)
-        return self.graph.node(op, self, operand, dtype=dtype or self.dtype)
+        return self.graph.node(op, self, operand, dtype=self.dtype if dtype is None else dtype)
 
     def _after(self, op: str, other: Any) -> Value:
         operand = self.graph.as_value(other, self.dtype)
@@ -267,7 +267,9 @@ class Graph:
         self, op: str, *inputs: Value, dtype: np.dtype[Any] | None = None, **attributes: Any
     ) -> Value:
         """Add a node with one output, of the type of its first input unless told otherwise."""
-        return self.nodes(op, inputs, [dtype or inputs[0].dtype], **attributes)[0]
+        return self.nodes(op, inputs, [inputs[0].dtype if dtype is None else dtype], **attributes)[
+            0
+        ]
 
     def from_input(self, name: str, dtype: int) -> Value:
         """An input as float32; what uses it does not know its name."""
@@ -306,7 +308,7 @@ class Graph:
 
     def loop(
         self,
-        turns: Value | None,
+        turns: Value,
         state: Sequence[Value],
         body: Callable[[Value, tuple[Value, ...]], tuple[Value | None, Sequence[Value]]],
     ) -> tuple[Value, ...]:
@@ -331,8 +333,7 @@ class Graph:
         graph = helper.make_graph(
             self._levels.pop(), self.new_name("loop"), infos, [_info(value) for value in made]
         )
-        begin = self.constant(True, BOOL)
-        inputs = [turns or self.constant(2**62, INT64), begin, *state]
+        inputs = [turns, self.constant(True, BOOL), *state]
         return tuple(self.nodes("Loop", inputs, [value.dtype for value in state], body=graph))
 
     def either(

@@ -48,8 +48,8 @@ def test_the_labels_are_those_of_numpy_on_the_logits_of_a_real_network(
     rows = labelled_logits(saved.logits("val"), saved.labels("val"), probabilities=probabilities)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FitWarning)
-        decision = pipelines()[pipeline].fit_evidence(Evidence(rows.take(np.arange(400)))).decision_
-    raw = np.array(np.load(saved.logits("test"), mmap_mode="r")[:600], dtype=np.float32)
+        decision = pipelines()[pipeline].fit_evidence(Evidence(rows.take(np.arange(300)))).decision_
+    raw = np.array(np.load(saved.logits("test"), mmap_mode="r")[:300], dtype=np.float32)
     source = decision.source(raw)
     model = to_model(decision)
     given = model.graph.input[0].name
