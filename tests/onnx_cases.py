@@ -13,6 +13,7 @@ from onnx.reference import ReferenceEvaluator
 from calibrate import ops
 from calibrate.decision import Decision
 from calibrate.onnx.check import GatherElements
+from calibrate.onnx.graph import FLOAT32, Graph, Value, element_type
 
 N_CLASSES = 7
 
@@ -66,6 +67,7 @@ STEPS = [
     ops.AsymmetricLoss(0.0, 4.0, 0.05, False),
     ops.AsymmetricLoss(1.0, 3.0, 0.0, True),
     ops.AsymmetricLoss(1.0, 3.0, 0.0, False),
+    ops.AsymmetricLoss(2.0, 2.0, 0.0, False),
     ops.RowAffine(per_class(0.5, 2), per_class(-1, 1), -0.6),
     ops.RowAffine(np.float32(1), np.float32(0), 0.0, -0.3, 0.4),
     ops.PiecewiseLinear(
@@ -109,6 +111,19 @@ def dense(decision: Decision, rows: np.ndarray) -> np.ndarray:
     for row in range(len(rows)):
         mask[row, labels.indices[labels.indptr[row] : labels.indptr[row + 1]]] = True
     return mask
+
+
+def outputs_of(write, rows: np.ndarray) -> list[np.ndarray]:
+    """What `write(graph, value)` gives for rows of any kind."""
+    graph = Graph(rows.shape[-1])
+    graph.input("rows", TensorProto.FLOAT, rows.shape)
+    for place, value in enumerate(write(graph, Value(graph, "rows", FLOAT32))):
+        info = helper.make_tensor_value_info(f"out{place}", element_type(value.dtype), None)
+        graph.output(f"out{place}", value, ())
+        graph.outputs[-1].CopyFrom(info)
+    opset = helper.make_opsetid("", 18)
+    model = helper.make_model(graph.proto("g", ""), opset_imports=[opset], ir_version=9)
+    return by_onnxruntime(model, {"rows": rows})
 
 
 @cache

@@ -16,6 +16,7 @@ from onnx_cases import (
     by_onnxruntime,
     by_reference,
     dense,
+    outputs_of,
     ugly_rows,
 )
 
@@ -117,6 +118,41 @@ def test_probabilities_are_those_of_numpy(run, step):
     np.testing.assert_allclose(p, expected, rtol=2e-6, atol=1e-37)
     assert (p[rows == -np.inf] == 0).all()
     assert_same(decision, rows, labels)
+
+
+@every_step
+def test_calibrated_logits_are_those_of_numpy_or_next_to_them(step):
+    tiny = [0.0, 2.0**-23, -(2.0**-23), 2.0**-22, -(2.0**-22), 1e-7, -2e-7, 1e-5, -1e-4, 1e-3]
+    edges = [-2.9444, -2.94439, -2.94437, 2.94437, 2.94439, 2.9444, 9.5, -9.5, 17, -17, 60, -60]
+    spread = np.random.default_rng(4).normal(0, 3, 10 * N_CLASSES)
+    cells = np.concatenate([np.repeat([*tiny, *edges, -np.inf], N_CLASSES), spread])
+    rows = cells.reshape(-1, N_CLASSES).astype(np.float32)
+
+    found = outputs_of(lambda graph, z: [CALIBRATIONS[step.wire_name](graph, step, z)], rows)[0]
+
+    expected = step.apply(rows)
+    finite = np.isfinite(expected)
+    np.testing.assert_array_equal(found[~finite], expected[~finite])
+    # the last bit of the term of a row may be more than that of the sum
+    least = np.float32(8 if isinstance(step, ops.RowAffine) else 0)
+    room = np.spacing(np.maximum(np.abs(expected[finite]), least))
+    assert (np.abs(found[finite].astype(np.float64) - expected[finite]) <= room).all()
+    if step.wire_name in EXACT:
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("rule", [ops.Threshold, lambda t: ops.BoundedThreshold(t, 1, None)])
+@every_runtime
+def test_what_is_never_predicted_is_not_even_at_infinity(run, rule):
+    steps = (ops.RowAffine(np.float32(3e38), np.float32(0), 0.0, 1.0),)
+    rows = np.array([[4.0, 5.0, -1.0], [0.0, 2.0, 3.0]], dtype=np.float32)
+    decision = Decision(steps, rule(np.array([np.inf, 0.0, np.inf])), 3)
+
+    labels = run(to_model(decision), {"logits": rows})[0]
+
+    assert np.isposinf(decision.calibrate(rows)[:, 0]).any()
+    np.testing.assert_array_equal(labels, dense(decision, rows))
+    assert not labels[:, [0, 2]].any()
 
 
 @pytest.mark.parametrize("step", [s for s in STEPS if s.wire_name in EXACT], ids=name_of)
