@@ -124,6 +124,9 @@ def test_probabilities_are_those_of_numpy(run, step):
 def test_calibrated_logits_are_those_of_numpy_or_next_to_them(step):
     tiny = [0.0, 2.0**-23, -(2.0**-23), 2.0**-22, -(2.0**-22), 1e-7, -2e-7, 1e-5, -1e-4, 1e-3]
     edges = [-2.9444, -2.94439, -2.94437, 2.94437, 2.94439, 2.9444, 9.5, -9.5, 17, -17, 60, -60]
+    # where the margin of the asymmetric loss ends, and the smallest steps beyond it
+    margin = np.float32(np.log(0.05 / 0.95))
+    edges += [float(margin) + steps * float(np.spacing(np.abs(margin))) for steps in range(-2, 6)]
     spread = np.random.default_rng(4).normal(0, 3, 10 * N_CLASSES)
     cells = np.concatenate([np.repeat([*tiny, *edges, -np.inf], N_CLASSES), spread])
     rows = cells.reshape(-1, N_CLASSES).astype(np.float32)
