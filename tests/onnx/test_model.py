@@ -122,11 +122,13 @@ def test_a_rule_fitted_on_probabilities_takes_them(run, rule):
     ]
     p = np.random.default_rng(0).random((60, 3)).astype(np.float32)
     p[:30] = np.random.default_rng(1).choice(np.array(near, np.float32), (30, 3))
+    p[30:40:2, 1] = np.nan
 
     labels, calibrated = run(to_model(decision, probabilities=True), {"network_probabilities": p})
 
-    np.testing.assert_array_equal(labels, decision.predict(p).toarray())
-    np.testing.assert_allclose(calibrated, decision.predict_proba(p), rtol=2e-6, atol=1e-37)
+    np.testing.assert_array_equal(labels, decision.predict(p, nan="negative").toarray())
+    expected = decision.predict_proba(p, nan="negative")
+    np.testing.assert_allclose(calibrated, expected, rtol=2e-6, atol=1e-37)
 
 
 def test_thresholds_of_such_a_rule_are_probabilities():

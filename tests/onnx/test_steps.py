@@ -144,6 +144,45 @@ def test_calibrated_logits_are_those_of_numpy_or_next_to_them(step):
         np.testing.assert_array_equal(found, expected)
 
 
+def on_both_sides_of_a_jump(rows: np.ndarray, counts) -> np.ndarray:
+    """Each row moved to just below and just above a place where its count grows."""
+    low, high = np.full((len(rows), 1), -2.0), np.full((len(rows), 1), 2.0)
+    before = counts((rows + low).astype(np.float32))
+    for _ in range(16):
+        middle = (low + high) / 2
+        grown = (counts((rows + middle).astype(np.float32)) > before)[:, None]
+        low, high = np.where(grown, low, middle), np.where(grown, middle, high)
+    return np.concatenate([rows + low - 1e-4, rows + high + 1e-4]).astype(np.float32)
+
+
+@pytest.mark.parametrize("n_classes", [12, 150, 900])
+def test_the_likeliest_count_changes_where_it_does_in_numpy(n_classes):
+    rule, random = ops.ModeTopK(0, None), np.random.default_rng(n_classes)
+    spread = random.uniform(0.3, 3, (40, 1))
+    level = random.uniform(0.3, 2.5, (40, 1)) - np.log(n_classes)
+    rows = on_both_sides_of_a_jump(random.normal(level, spread, (40, n_classes)), rule.counts)
+
+    labels = by_onnxruntime(to_model(Decision((), rule, n_classes)), {"logits": rows})[0]
+
+    counts = rule.counts(rows)
+    assert (counts[:40] < counts[40:]).all()
+    np.testing.assert_array_equal(labels.sum(axis=1), counts)
+
+
+@pytest.mark.parametrize("by", [{"by_log_sum": 0.5}, {"by_largest": 0.5}, {"by_count": 0.5}])
+def test_scores_that_overflow_before_a_step_along_the_row_are_taken_as_in_numpy(by):
+    steps = (
+        ops.Affine(np.float32(3e38), np.float32(0)),
+        ops.RowAffine(np.float32(1), np.float32(0), **by),
+    )
+    rows = np.array([[4.0, 5.0, -1.0], [0.0, 1e-38, -np.inf], [-9, -9, -9]], dtype=np.float32)
+    decision = Decision(steps, ops.TopK(2), 3)
+
+    labels = by_onnxruntime(to_model(decision), {"logits": rows})[0]
+
+    np.testing.assert_array_equal(labels, dense(decision, rows))
+
+
 @pytest.mark.parametrize("rule", [ops.Threshold, lambda t: ops.BoundedThreshold(t, 1, None)])
 @every_runtime
 def test_what_is_never_predicted_is_not_even_at_infinity(run, rule):
