@@ -25,6 +25,7 @@ from calibrate.decision import Decision
 from calibrate.onnx import to_model
 from calibrate.onnx.check import compared
 from calibrate.onnx.steps import CALIBRATIONS, DECISIONS, EXACT
+from calibrate.onnx.steps.mode_top_k import _n_points
 from calibrate.ops import best_sets
 
 LAW = settings(derandomize=True, deadline=None, max_examples=60)
@@ -148,11 +149,11 @@ def on_both_sides_of_a_jump(rows: np.ndarray, counts) -> np.ndarray:
     """Each row moved to just below and just above a place where its count grows."""
     low, high = np.full((len(rows), 1), -2.0), np.full((len(rows), 1), 2.0)
     before = counts((rows + low).astype(np.float32))
-    for _ in range(16):
+    for _ in range(24):
         middle = (low + high) / 2
         grown = (counts((rows + middle).astype(np.float32)) > before)[:, None]
         low, high = np.where(grown, low, middle), np.where(grown, middle, high)
-    return np.concatenate([rows + low - 1e-4, rows + high + 1e-4]).astype(np.float32)
+    return np.concatenate([rows + low - 3e-6, rows + high + 3e-6]).astype(np.float32)
 
 
 @pytest.mark.parametrize("n_classes", [12, 150, 900])
@@ -167,6 +168,19 @@ def test_the_likeliest_count_changes_where_it_does_in_numpy(n_classes):
     counts = rule.counts(rows)
     assert (counts[:40] < counts[40:]).all()
     np.testing.assert_array_equal(labels.sum(axis=1), counts)
+
+
+def test_the_transform_has_points_for_the_widest_law_of_all_rows():
+    variance = np.array([0.1, 7.0, 2.5], dtype=np.float32)
+    reach = [32 / 3 + np.sqrt((32 / 3) ** 2 + 64 * float(v)) for v in variance]
+
+    for n_classes, expected in ((900, int(np.ceil(max(reach))) + 3), (20, 21)):
+
+        def points(graph, value, n_classes=n_classes):
+            graph.n_classes = n_classes
+            return [_n_points(graph, value.cast(np.float64))]
+
+        assert outputs_of(points, variance)[0] == expected
 
 
 @pytest.mark.parametrize("by", [{"by_log_sum": 0.5}, {"by_largest": 0.5}, {"by_count": 0.5}])
