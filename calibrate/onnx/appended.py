@@ -6,7 +6,17 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import onnx
-from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, compose, version_converter
+from onnx import (
+    GraphProto,
+    ModelProto,
+    TensorProto,
+    ValueInfoProto,
+    compose,
+    helper,
+    version_converter,
+)
+from onnx.checker import ValidationError
+from onnx.shape_inference import InferenceError
 
 from calibrate.decision import Decision
 from calibrate.onnx.model import INPUT_TYPES, IR_VERSION, OPSET, build, input_name
@@ -63,10 +73,27 @@ def append(
     ------
     ValueError
         If the output is not known, is no (n_rows, n_classes) of numbers, or the model cannot be
-        converted, or the rule not be said in ONNX.
+        converted, is damaged, or the rule cannot be said in ONNX.
     """
+    try:
+        return _appended(_with_shapes(model), decision, output_name, probabilities)
+    except (ValidationError, InferenceError, TypeError, UnicodeError) as error:
+        told = " ".join(str(error).split())
+        raise ValueError(f"the decision cannot be put behind the model: {told}") from error
+
+
+def _appended(
+    model: ModelProto, decision: Decision, output_name: str | None, probabilities: bool
+) -> Appended:
     logits = _output(model, output_name)
     _check_shape(logits, decision)
+    if not logits.type.tensor_type.HasField("shape"):
+        # it must be said, and no other fits
+        logits.type.CopyFrom(
+            helper.make_tensor_type_proto(
+                logits.type.tensor_type.elem_type, ["batch", decision.n_classes]
+            )
+        )
     theirs = _of_our_opset(model)
     taken = set(_names(theirs.graph))
     opset = _opset(theirs)
@@ -104,12 +131,18 @@ def _output(model: ModelProto, name: str | None) -> ValueInfoProto:
         )
     if name is not None and name not in outputs:
         raise ValueError(f"the model has no output {name!r}; it has {named}")
-    found = outputs[name] if name is not None else next(iter(outputs.values()))
-    if found.type.tensor_type.HasField("shape"):
-        return found
-    inferred = onnx.shape_inference.infer_shapes(model)
-    known: ValueInfoProto = next(o for o in inferred.graph.output if o.name == found.name)
-    return known
+    return outputs[name] if name is not None else next(iter(outputs.values()))
+
+
+def _with_shapes(model: ModelProto) -> ModelProto:
+    """A copy of the model whose outputs have shapes, as far as they can be known."""
+    copied = ModelProto()
+    copied.CopyFrom(model)
+    if any(not output.type.tensor_type.HasField("shape") for output in model.graph.output):
+        inferred = onnx.shape_inference.infer_shapes(model)
+        del copied.graph.output[:]
+        copied.graph.output.extend(inferred.graph.output)
+    return copied
 
 
 def _check_shape(output: ValueInfoProto, decision: Decision) -> None:
@@ -136,7 +169,7 @@ def _opset(model: ModelProto) -> int:
 
 
 def _of_our_opset(model: ModelProto) -> ModelProto:
-    """A copy of the model, in opset 18 if its own is older."""
+    """The model, in opset 18 if its own is older."""
     opset = _opset(model)
     if opset < OPSET:
         try:
@@ -148,8 +181,7 @@ def _of_our_opset(model: ModelProto) -> ModelProto:
                 f"failed: {error}"
             ) from error
     else:
-        converted = ModelProto()
-        converted.CopyFrom(model)
+        converted = model
     if not any(entry.domain == "" for entry in converted.opset_import):
         _name_default_domain(converted)
     return converted
@@ -161,7 +193,7 @@ def _name_default_domain(model: ModelProto) -> None:
         if entry.domain == "ai.onnx":
             entry.domain = ""
             return
-    model.opset_import.append(onnx.helper.make_opsetid("", OPSET))
+    model.opset_import.append(helper.make_opsetid("", OPSET))
 
 
 def _make_way(ours: ModelProto, theirs: ModelProto) -> None:

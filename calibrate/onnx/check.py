@@ -89,7 +89,8 @@ def check_valid(model: ModelProto) -> None:
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ValueError(f"the model does not pass the check of ONNX: {error}") from error
+        told = " ".join(str(error).split())
+        raise ValueError(f"the model does not pass the check of ONNX: {told}") from error
 
 
 def check_appended(appended: Appended, model: ModelProto, decision: Decision) -> bool:

@@ -92,7 +92,7 @@ def load_model(path: str | os.PathLike[str]) -> ModelProto:
     """
     try:
         model = onnx.load(os.fspath(path))
-    except DecodeError as error:
+    except (DecodeError, onnx.checker.ValidationError) as error:
         raise ValueError(f"{os.fspath(path)} must be an ONNX model: {error}") from error
     if not model.graph.output:
         raise ValueError(f"{os.fspath(path)} must be an ONNX model with outputs, it has none")

@@ -170,5 +170,5 @@ def test_the_sample_of_a_rule_of_probabilities_holds_them():
     assert rows.max() == 1
 
 
-def test_the_distance_that_may_decide_is_that_of_the_issue():
+def test_scores_may_lie_a_millionth_from_the_cut():
     assert room.NEAR == 1e-6

@@ -124,6 +124,35 @@ def test_what_is_no_model_is_refused(content, tmp_path):
         save(PER_CLASS, tmp_path / "both.onnx", behind=tmp_path / "network.onnx")
 
 
+@pytest.mark.parametrize("classes", [None, "classes"])
+def test_a_shape_that_the_model_does_not_say_is_said(classes, tmp_path):
+    onnx.save(a_network(classes=classes), tmp_path / "network.onnx")
+
+    checked = save(PER_CLASS, tmp_path / "both.onnx", behind=tmp_path / "network.onnx")
+
+    model = onnx.load(tmp_path / "both.onnx")
+    assert checked.whole_model is True
+    assert all(len(output.type.tensor_type.shape.dim) == 2 for output in model.graph.output)
+
+
+def test_a_damaged_model_is_refused_or_decides(tmp_path):
+    random, whole = np.random.default_rng(0), a_network().SerializeToString()
+    refused = 0
+    for _ in range(80):
+        damaged = bytearray(whole)
+        for place in random.integers(len(damaged), size=random.integers(1, 4)):
+            damaged[place] ^= 1 << random.integers(8)
+        (tmp_path / "network.onnx").write_bytes(damaged)
+
+        try:
+            save(PER_CLASS, tmp_path / "both.onnx", behind=tmp_path / "network.onnx")
+        except ValueError as error:
+            refused += 1
+            assert len(str(error).splitlines()) == 1  # noqa: PT017
+
+    assert 0 < refused < 80
+
+
 def test_a_model_too_large_for_one_file_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(file, "LARGEST", 1000)
 
