@@ -345,7 +345,10 @@ def _decision(
     if names_hash(names) != header["class_names_sha256"]:
         raise ValueError(f"{os.fspath(path)}: the class names do not match their hash")
     steps, rule = _split(ops, path)
-    return Decision(steps, rule, header["n_classes"], names, header["provenance"])
+    try:
+        return Decision(steps, rule, header["n_classes"], names, header["provenance"])
+    except ValueError as error:
+        raise ValueError(f"{os.fspath(path)}: {error}") from error
 
 
 def _split(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import tempfile
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import safetensors
 import safetensors.numpy
+from numpy.typing import NDArray
 
 from calibrate.ops import OPS, Op
 
@@ -113,16 +115,8 @@ def load_ops(path: str | os.PathLike[str]) -> tuple[tuple[Op, ...], dict[str, An
     """
     if not Path(path).exists():
         raise FileNotFoundError(f"no rule file at {os.fspath(path)}")
-    try:
-        with safetensors.safe_open(os.fspath(path), framework="np") as file:
-            metadata = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (safetensors.SafetensorError, OSError, TypeError) as error:
-        raise ValueError(
-            f"{os.fspath(path)} must be a whole safetensors rule file, but reading it failed: "
-            f"{error}"
-        ) from error
-    return _ops(metadata, arrays, path)
+    text, arrays = _read(path)
+    return _ops(text, arrays, path)
 
 
 def unpacked_ops(data: bytes) -> tuple[tuple[Op, ...], dict[str, Any]]:
@@ -133,59 +127,142 @@ def unpacked_ops(data: bytes) -> tuple[tuple[Op, ...], dict[str, Any]]:
     ValueError
         As `load_ops` does.
     """
+    what = "the content"
     try:
         arrays = safetensors.numpy.load(data)
         # what was just read is sound: a length, and a header of so many bytes
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     except (safetensors.SafetensorError, KeyError, TypeError) as error:
         raise ValueError(
-            "the content must be that of a whole safetensors rule file, but reading it failed: "
-            f"{error}"
+            f"{what} must be that of a whole safetensors rule file, but reading it failed: {error}"
         ) from error
-    return _ops(header.get("__metadata__", {}), arrays, "the content")
+    metadata = header.pop("__metadata__", {})
+    if _KEY not in metadata:
+        raise ValueError(f"{what} is that of a safetensors file, but not a rule of calibrate")
+    for name, stored in header.items():
+        _check_type(name, stored["dtype"], what)
+    return _ops(metadata[_KEY], arrays, what)
 
 
 def _ops(
-    metadata: dict[str, str], arrays: dict[str, Any], path: str | os.PathLike[str]
+    text: str, arrays: dict[str, NDArray[Any]], path: str | os.PathLike[str]
 ) -> tuple[tuple[Op, ...], dict[str, Any]]:
-    if _KEY not in metadata:
-        raise ValueError(f"{os.fspath(path)} is a safetensors file, but not a rule of calibrate")
-    content = _content(metadata[_KEY], path)
+    content = _content(text, path)
     if content["format"] > FORMAT:
         raise ValueError(
             f"{os.fspath(path)} has format {content['format']}, this version reads up to "
             f"{FORMAT}: upgrade calibrate-multilabel"
         )
     ops = tuple(_op(place, entry, arrays, path) for place, entry in enumerate(content["ops"]))
+    stray = arrays.keys() - {f"{i}.{name}" for i, op in enumerate(ops) for name in op.arrays()}
+    if stray:
+        raise ValueError(f"{os.fspath(path)}: the rule's array {min(stray)!r} is part of no step")
     return ops, {k: v for k, v in content.items() if k not in ("ops", "format")}
 
 
-_TYPES: dict[str, type | tuple[type, ...]] = {
-    "format": int,
-    "ops": list,
-    "n_classes": int,
-    "class_names": (list, type(None)),
-    "class_names_sha256": (str, type(None)),
-    "provenance": dict,
+_ARRAY_TYPES = ("F32", "I64")
+"""Element types of the arrays of steps, as safetensors calls them."""
+
+_DEEPEST = 50
+"""How deep values of the content may lie within each other."""
+
+_MOST_CLASSES = 1 << 24
+"""More than any set of labels has, and few enough for an array or two to fit into memory."""
+
+_FIELDS: dict[str, Callable[[Any], bool]] = {
+    "format": lambda value: type(value) is int and value >= 1,
+    "ops": lambda value: isinstance(value, list),
+    "n_classes": lambda value: type(value) is int and 1 <= value <= _MOST_CLASSES,
+    "class_names": lambda value: (
+        value is None or (isinstance(value, list) and all(isinstance(one, str) for one in value))
+    ),
+    "class_names_sha256": lambda value: value is None or isinstance(value, str),
+    "provenance": lambda value: isinstance(value, dict),
 }
+"""What the parts of the content must be."""
+
+
+def _read(path: str | os.PathLike[str]) -> tuple[str, dict[str, NDArray[Any]]]:
+    """Content and arrays of a rule file; arrays of types that no rule has are not even read."""
+    if not Path(path).is_file():
+        # to open a pipe would be to wait for it
+        raise ValueError(f"{os.fspath(path)} must be a whole safetensors rule file, it is no file")
+    try:
+        with safetensors.safe_open(os.fspath(path), framework="np") as file:
+            metadata = file.metadata() or {}
+            if _KEY not in metadata:
+                raise ValueError(
+                    f"{os.fspath(path)} is a safetensors file, but not a rule of calibrate"
+                )
+            arrays = {}
+            for name in file.keys():  # noqa: SIM118
+                _check_type(name, file.get_slice(name).get_dtype(), path)
+                arrays[name] = file.get_tensor(name)
+    except (safetensors.SafetensorError, OSError, TypeError) as error:
+        raise ValueError(
+            f"{os.fspath(path)} must be a whole safetensors rule file, but reading it failed: "
+            f"{error}"
+        ) from error
+    return metadata[_KEY], arrays
+
+
+def _check_type(name: str, dtype: str, path: str | os.PathLike[str]) -> None:
+    if dtype not in _ARRAY_TYPES:
+        raise ValueError(
+            f"{os.fspath(path)}: the rule's array {name!r} must be of type "
+            f"{' or '.join(_ARRAY_TYPES)}, got {dtype}"
+        )
 
 
 def _content(text: str, path: str | os.PathLike[str]) -> dict[str, Any]:
     """The JSON content of a rule file, its parts of the types they must have."""
     try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
+        content = json.loads(text, parse_constant=_refused, parse_float=_finite, parse_int=_bounded)
+        _check_depth(content)
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{os.fspath(path)}: the rule's content must be JSON: {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{os.fspath(path)}: the rule's content must be a JSON object")
-    if isinstance(content.get("format"), int) and content["format"] > FORMAT:
+    if type(content.get("format")) is int and content["format"] > FORMAT:
         return content
-    for name, expected in _TYPES.items():
-        if name not in content or not isinstance(content[name], expected):
+    for name, fits in _FIELDS.items():
+        if name not in content or not fits(content[name]):
             raise ValueError(
                 f"{os.fspath(path)}: the rule's {name!r} is missing or not what it must be"
             )
     return content
+
+
+def _refused(constant: str) -> float:
+    raise ValueError(f"{constant} is no number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"numbers must be finite, got {text[:40]}")
+    return value
+
+
+def _bounded(text: str) -> int:
+    if len(text) > 20 or not -(1 << 63) <= int(text) < 1 << 63:
+        raise ValueError(f"whole numbers must be of 64 bits, got {text[:40]}")
+    return int(text)
+
+
+def _check_depth(content: Any) -> None:
+    """Raise ValueError if values lie so deep within each other that walking them might fail."""
+    level = [content]
+    for _ in range(_DEEPEST):
+        level = [
+            part
+            for value in level
+            if isinstance(value, dict | list)
+            for part in (value.values() if isinstance(value, dict) else value)
+        ]
+        if not level:
+            return
+    raise ValueError(f"values must lie at most {_DEEPEST} deep within each other")
 
 
 def _op(
@@ -200,11 +277,23 @@ def _op(
         )
     try:
         parts = {part: arrays[f"{place}.{part}"] for part in entry["arrays"]}
-        return known(**parts, **entry["numbers"])
-    except (KeyError, TypeError, AttributeError) as error:
+        for number, value in entry["numbers"].items():
+            if not isinstance(value, int | float | None):
+                raise TypeError(f"{number} must be a number, got {value!r:.80}")
+        op = known(**parts, **entry["numbers"])
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise ValueError(
             f"{os.fspath(path)}: the parts of step {name!r} do not fit: {error}"
         ) from error
+    for part, array in op.arrays().items():
+        stored = parts.get(part)
+        if stored is None or (stored.dtype, stored.shape) != (array.dtype, array.shape):
+            raise ValueError(
+                f"{os.fspath(path)}: the parts of step {name!r} do not fit: {part} must be "
+                f"{array.dtype}, of shape {array.shape}, got "
+                f"{'a number' if stored is None else (str(stored.dtype), stored.shape)}"
+            )
+    return op
 
 
 def is_rule(path: str | os.PathLike[str]) -> bool:

@@ -21,7 +21,7 @@ ROOMS = [
     {"base", "coordinate_ascent", "corrections", "label_shift", "logistic", "overrides"},
     {"hierarchy", "best_sets"},
     {"calibrators", "rules", "evaluation"},
-    {"pipeline"},
+    {"pipeline", "onnx", "readable"},
     {"crossfit", "objectives", "torch"},
     {"adapters", "comparison", "compilation", "demo"},
     {"cli"},
@@ -38,6 +38,9 @@ ONLY_HERE = {
     "keras": {"adapters/keras.py"},
     "numba": {"kernels/__init__.py", "kernels/bits.py"},
     "sklearn": {"base.py", "pipeline.py", "adapters"},
+    "onnx": {"onnx"},
+    "onnxruntime": {"onnx"},
+    "google": {"onnx"},
     "click": {"cli"},
     "tqdm": {"cli"},
 }
@@ -122,7 +125,9 @@ def loaded_after(code: str) -> set[str]:
     return set(result.stdout.split("\n")[-2].split())
 
 
-HEAVY = {"torch", "numba", "sklearn", "scipy", "onnx", "dask", "pandas", "matplotlib"}
+HEAVY = {
+    "torch", "numba", "sklearn", "scipy", "onnx", "onnxruntime", "dask", "pandas", "matplotlib",
+}  # fmt: skip
 
 
 def test_import_brings_in_nothing_heavy():

@@ -122,8 +122,15 @@ def test_an_unknown_step_is_refused(tmp_path):
             lambda content, arrays: content["ops"][0]["numbers"].update(stray=1),
             "parts of step 'affine' do not fit",
         ),
-        (lambda content, arrays: content["ops"].pop(), "one decision at the end, got affine"),
-        (lambda content, arrays: content["ops"].clear(), "one decision at the end, got no steps"),
+        (
+            lambda content, arrays: (content["ops"].pop(), arrays.pop("1.threshold")),
+            "one decision at the end, got affine",
+        ),
+        (
+            lambda content, arrays: (content["ops"].clear(), arrays.clear()),
+            "one decision at the end, got no steps",
+        ),
+        (lambda content, arrays: content["ops"].pop(), "array '1.threshold' is part of no step"),
         (lambda content, arrays: content["ops"].reverse(), "parts of step"),
         (lambda content, arrays: content.update(n_classes=4), "got 3"),
         (
@@ -131,11 +138,11 @@ def test_an_unknown_step_is_refused(tmp_path):
             "class names do not match their hash",
         ),
         (
-            lambda content, arrays: arrays.update({"1.threshold": np.full(3, np.nan)}),
+            lambda content, arrays: arrays.update({"1.threshold": np.full(3, np.nan, np.float32)}),
             "threshold must not hold nan",
         ),
         (
-            lambda content, arrays: arrays.update({"0.scale": -np.ones(3)}),
+            lambda content, arrays: arrays.update({"0.scale": -np.ones(3, np.float32)}),
             "scale must be positive",
         ),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,55 @@ from calibrate.cli.output import bar
 
 CLASS_NAMES = "class_names"
 """Array of a ``.npz`` file of labels that holds its class names, as ``calibrate apply`` writes."""
+
+
+def _is_count(value: Any) -> bool:
+    return value is None or type(value) is int
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or type(value) in (int, float)
+
+
+def _is_step(value: Any) -> bool:
+    """Whether it tells of a fitted step, with its findings and its report, if it has one."""
+    if not isinstance(value, dict) or not isinstance(value.get("findings"), list):
+        return False
+    report = value.get("report", {"in_words": []})
+    in_words = report.get("in_words") if isinstance(report, dict) else None
+    texts = [value.get("step"), *(in_words if isinstance(in_words, list) else [None])]
+    for finding in value["findings"]:
+        if not isinstance(finding, dict) or not isinstance(finding.get("classes"), list):
+            return False
+        texts += [finding.get("code"), finding.get("message")]
+    return all(isinstance(text, str) for text in texts)
+
+
+def _is_cross_fit(value: Any) -> bool:
+    """Whether it holds figures of a cross-fit, or is None."""
+    if value is None:
+        return True
+    if not isinstance(value, dict) or type(value.get("folds")) is not int:
+        return False
+    parts = [value.get("out_of_sample"), value.get("optimism")]
+    return all(
+        isinstance(part, dict) and name in part and _is_number(part[name])
+        for part in parts
+        for name in options.FIGURES
+    )
+
+
+_PROVENANCE: dict[str, Callable[[Any], bool]] = {
+    "calibrate": lambda value: value is None or isinstance(value, str),
+    "pipeline": lambda value: (
+        value is None or (isinstance(value, list) and all(map(_is_step, value)))
+    ),
+    "n_rows": _is_count,
+    "n_rows_apart": _is_count,
+    "n_positives": _is_count,
+    "cross_fit": _is_cross_fit,
+}
+"""What the parts of a provenance must be that are told; each may be missing."""
 
 
 def rule(path: Path) -> dict[str, Any]:
@@ -23,7 +73,13 @@ def rule(path: Path) -> dict[str, Any]:
     from calibrate.decision import load
 
     decision = load(path)
-    provenance = decision.provenance
+    provenance = decision.header()["provenance"]
+    for name, fits in _PROVENANCE.items():
+        if not fits(provenance.get(name)):
+            raise ValueError(
+                f"{path}: what the rule says of its fit is not of the form that this version "
+                f"writes, at {name!r}"
+            )
     findings = [
         {
             "step": part["step"],
@@ -31,12 +87,12 @@ def rule(path: Path) -> dict[str, Any]:
             "message": finding["message"],
             "n_classes": len(finding["classes"]),
         }
-        for part in provenance.get("pipeline", [])
+        for part in (provenance.get("pipeline") or [])
         for finding in part["findings"]
     ]
     learned = [
         {"step": part["step"], **part["report"]}
-        for part in decision.header()["provenance"].get("pipeline", [])
+        for part in (provenance.get("pipeline") or [])
         if "report" in part
     ]
     return {
@@ -48,7 +104,7 @@ def rule(path: Path) -> dict[str, Any]:
         "n_rows": provenance.get("n_rows"),
         **({"n_rows_apart": provenance["n_rows_apart"]} if "n_rows_apart" in provenance else {}),
         "n_positives": provenance.get("n_positives"),
-        "cross_fit": provenance.get("cross_fit") and decision.header()["provenance"]["cross_fit"],
+        "cross_fit": provenance.get("cross_fit"),
         "learned": learned,
         "findings": findings,
     }

@@ -33,7 +33,17 @@ _SPARSE = 4
 _BATCH = 64
 """Blocks whose results may wait to be taken."""
 
-_LARGEST_BELOW_ONE = float(np.nextafter(np.float32(1), np.float32(0)))
+LOWEST_PROBABILITY = float(np.finfo(np.float32).tiny)
+HIGHEST_PROBABILITY = (1 + float(np.nextafter(np.float32(1), np.float32(0)))) / 2
+"""0 and 1 stay below and above every other float32 probability, so that no order is lost."""
+
+
+def logits_of_probabilities(probabilities: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Logits of probabilities, float32, a new array; ``-inf`` for nan."""
+    p = np.clip(probabilities, LOWEST_PROBABILITY, HIGHEST_PROBABILITY)
+    logits = (np.log(p) - np.log1p(-p)).astype(np.float32)
+    logits[np.isnan(logits)] = -np.inf
+    return logits
 
 
 def warn_if_probabilities(low: float, high: float) -> bool:
@@ -294,11 +304,7 @@ class LogitSource:
                 f"probabilities must lie in [0, 1], got {p[row, column]:g} at row {start + row}, "
                 f"{what}"
             )
-        # 0 and 1 stay below and above every other float32 probability, so that no order is lost
-        p = np.clip(p, float(np.finfo(np.float32).tiny), (1 + _LARGEST_BELOW_ONE) / 2)
-        logits = (np.log(p) - np.log1p(-p)).astype(np.float32)
-        logits[np.isnan(logits)] = -np.inf
-        return logits
+        return logits_of_probabilities(p)
 
 
 class _SomeRows(LogitSource):

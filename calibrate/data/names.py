@@ -51,6 +51,10 @@ def as_class_names(names: Any, n_classes: int | None = None) -> tuple[str, ...] 
             f"class names must be as many as the classes, got {len(found)} names "
             f"for {n_classes} classes"
         )
+    try:
+        "".join(found).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"class names must be text that has a form in UTF-8: {error}") from error
     repeated = [name for name, times in Counter(found).items() if times > 1]
     if repeated:
         name = repeated[0]

@@ -37,9 +37,20 @@ class Op:
 
     @property
     def n_classes(self) -> int | None:
-        """Number of classes that the arrays fix, or None where one number serves all."""
-        sizes = {len(a) for a in self.arrays().values() if a.ndim == 1}
-        return sizes.pop() if sizes else None
+        """Number of classes that the arrays fix, or None where one number serves all.
+
+        Raises
+        ------
+        ValueError
+            If they differ.
+        """
+        sizes = {name: len(a) for name, a in self.arrays().items() if a.ndim == 1}
+        if len(set(sizes.values())) > 1:
+            told = ", ".join(f"{name} for {size}" for name, size in sizes.items())
+            raise ValueError(
+                f"the arrays of step {self.wire_name!r} must be for the same classes, got {told}"
+            )
+        return next(iter(sizes.values()), None)
 
     def same_as(self, other: Op) -> bool:
         """Whether it is the same step, number for number."""

@@ -35,14 +35,14 @@ _CACHED_CELLS = 1 << 17
 _JUDGED_CELLS = 1 << 16
 """Numbers that the judging of a few rows holds in each of its arrays."""
 
-_MANY = 20.0
+MANY = 20.0
 """Expected labels of a row from which on its number of labels is as good as known."""
 
-_FIRST_CUT = 0.1
-_ROUNDING = 1e-12
-_HIGHEST_ODDS = 700.0
+FIRST_CUT = 0.1
+ROUNDING = 1e-12
+HIGHEST_ODDS = 700.0
 
-_BELOW = 0.5, 0.06, 0.0
+BELOW = 0.5, 0.06, 0.0
 """Parts of the first cut down to which classes are called likely, if it must be, all."""
 
 
@@ -96,7 +96,7 @@ class BestSetOp(HighestOp):
         """Labels of each row of some rows of probabilities."""
         total = row_sums(p)
         k, value = np.zeros(len(p), dtype=np.int64), np.zeros(len(p))
-        known = (total >= _MANY) & (not self.exact)
+        known = (total >= MANY) & (not self.exact)
         for rows, find in ((known, self.by_means), (~known & (total > 0), self.by_law)):
             if rows.all():
                 k, value = find(p, total)
@@ -106,7 +106,7 @@ class BestSetOp(HighestOp):
             return np.maximum(k, min(1, p.shape[1]))
         odds = log_odds_of_none(p)
         with np.errstate(over="ignore"):
-            own = np.minimum(self.empty_intercept + self.empty_slope * odds, _HIGHEST_ODDS)
+            own = np.minimum(self.empty_intercept + self.empty_slope * odds, HIGHEST_ODDS)
         # the empty set and others, both over the probability that the row is not empty
         return np.where(np.exp(own) >= value * (1 + np.exp(odds)), 0, k)
 
@@ -133,7 +133,7 @@ class BestSetOp(HighestOp):
         """
         k, value = np.zeros(len(p), dtype=np.int64), np.zeros(len(p))
         start, open_rows = self._floor(p, total), np.arange(len(p))
-        for below in _BELOW:
+        for below in BELOW:
             floor = below * start[open_rows]
             if self.exact:
                 floor = np.minimum(floor, SMALL)
@@ -170,14 +170,14 @@ class BestSetOp(HighestOp):
         total = likely.total[:, None]
         most = self._ratio(hits, size, total) * self._excess(size, hits, total)
         least = self._surely(hits, size, total).max(axis=1, keepdims=True)
-        can = (most >= (1 - _ROUNDING) * least) & (size <= np.maximum(likely.n, 1)[:, None])
+        can = (most >= (1 - ROUNDING) * least) & (size <= np.maximum(likely.n, 1)[:, None])
         first = can.argmax(axis=1)
         last = can.shape[1] - 1 - can[:, ::-1].argmax(axis=1)
         return first + 1, last - first + 1
 
     def _floor(self, p: Float32, total: Floats) -> Floats:
         """What all classes of the best set by means lie above: two steps of Dinkelbach's."""
-        cut = np.full(len(p), _FIRST_CUT)
+        cut = np.full(len(p), FIRST_CUT)
         for _ in range(2):
             mask = p > cut.astype(np.float32)[:, None]
             hits = row_sums(p * mask)

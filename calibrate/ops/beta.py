@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from calibrate.ops.base import LOWEST, ElementwiseOp, Float32, per_class
 
-_NEAR_ZERO = 1e-4
+NEAR_ZERO = 1e-4
 """Below, the first three terms of softplus are all that float64 holds."""
 
 _CACHED_CELLS = 1 << 15
@@ -87,7 +87,7 @@ def _softplus(z: NDArray[np.float64]) -> NDArray[np.float64]:
     np.exp(np.negative(soft, out=soft), out=soft)
     np.log1p(soft, out=soft)
     soft += np.maximum(z, 0.0)
-    near = np.abs(z) < _NEAR_ZERO
+    near = np.abs(z) < NEAR_ZERO
     if near.any():
         # here neighbouring float32 numbers are closer than the errors of exp and log1p
         some = z[near]

@@ -67,8 +67,11 @@ class TopK(HighestOp):
     k: int
 
     def __post_init__(self) -> None:
+        if not isinstance(self.k, Integral) or isinstance(self.k, bool):
+            raise ValueError(f"k must be a whole number, got {self.k!r}")
         if not self.k >= 0:
             raise ValueError(f"k must be at least 0, got {self.k}")
+        object.__setattr__(self, "k", int(self.k))
 
     def counts(self, scores: Float32) -> NDArray[np.int64]:
         """``k``, or all classes where there are fewer, shape (n_rows,)."""

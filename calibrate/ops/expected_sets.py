@@ -19,13 +19,13 @@ Floats = NDArray[np.float64]
 Sizes = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
-_ALMOST_ONE = 1 - 2.0**-53
+ALMOST_ONE = 1 - 2.0**-53
 N_NODES = 64
 SMALL = 1 / 50
-_N_POWERS = 6
+N_POWERS = 6
 """Of a class below `SMALL` the logarithm is six powers, right to 1e-11 of its probability."""
 
-_LOWEST_ODDS, _HIGHEST_ODDS = -700.0, 50.0
+LOWEST_ODDS_OF_NONE, HIGHEST_ODDS_OF_NONE = -700.0, 50.0
 
 
 class Likely(NamedTuple):
@@ -63,8 +63,8 @@ def row_sums(values: Float32) -> Floats:
 def powers_of_others(p: Float32, floor: Floats) -> Floats:
     """Sums of the first six powers of the classes up to the floor, (n_rows, 6), float64."""
     others = np.where(p > floor.astype(np.float32)[:, None], np.float32(0), p).astype(np.float64)
-    power, sums = others.copy(), np.empty((len(p), _N_POWERS))
-    for place in range(_N_POWERS):
+    power, sums = others.copy(), np.empty((len(p), N_POWERS))
+    for place in range(N_POWERS):
         np.sum(power, axis=1, out=sums[:, place])
         power *= others
     return sums
@@ -76,10 +76,10 @@ def log_odds_of_none(p: Float32) -> Floats:
     The sum of the logarithms of ``1 - p`` is that of the logarithm of the probability; the odds
     are held between -700 and 50.
     """
-    log_none = np.log1p(-np.minimum(p.astype(np.float64), _ALMOST_ONE)).sum(axis=1)
+    log_none = np.log1p(-np.minimum(p.astype(np.float64), ALMOST_ONE)).sum(axis=1)
     with np.errstate(divide="ignore"):
         odds = log_none - np.log(-np.expm1(log_none))
-    return np.asarray(np.clip(odds, _LOWEST_ODDS, _HIGHEST_ODDS))
+    return np.asarray(np.clip(odds, LOWEST_ODDS_OF_NONE, HIGHEST_ODDS_OF_NONE))
 
 
 def f_ratio(hits: Floats, k: Sizes, total: Floats, square: float) -> Floats:
@@ -154,7 +154,7 @@ def exact_f(likely: Likely, k: Sizes, others: Floats, square: float) -> Floats:
         ``beta^2``.
     """
     s, weight = _along(1 + square * (1 + likely.total))
-    x = np.minimum(-np.expm1(-square * s), _ALMOST_ONE)
+    x = np.minimum(-np.expm1(-square * s), ALMOST_ONE)
     left = 1 - likely.p[:, :, None] * x[:, None, :]
     none = np.log(left).sum(axis=1) + _log_of_others(others, x)
     top = slice(int(k.max()))
@@ -172,7 +172,7 @@ def exact_jaccard(likely: Likely, k: Sizes, others: Floats) -> Floats:
     those of `exact_f`.
     """
     s, weight = _along(1 + likely.total)
-    x = np.minimum(-np.expm1(-s), _ALMOST_ONE)
+    x = np.minimum(-np.expm1(-s), ALMOST_ONE)
     logs = np.log(1 - likely.p[:, :, None] * x[:, None, :])
     # those after the k-th, added from the last on
     after = np.zeros_like(logs)
@@ -191,12 +191,12 @@ def _up_to(values: Floats, k: Sizes) -> Floats:
 
 def _along(rate: Floats) -> tuple[Floats, Floats]:
     """Nodes and weights for an integral from 0 on of what falls at about this rate."""
-    s, weight = _at_rate_one()
+    s, weight = nodes_at_rate_one()
     return s / rate[:, None], weight / rate[:, None]
 
 
 @cache
-def _at_rate_one() -> tuple[Floats, Floats]:
+def nodes_at_rate_one() -> tuple[Floats, Floats]:
     """Those of Gauss and Legendre, carried over from ``v`` in (0, 1) to ``v / (1 - v)``."""
     nodes, weights = np.polynomial.legendre.leggauss(N_NODES)
     v = 0.5 * (nodes + 1)
@@ -206,7 +206,7 @@ def _at_rate_one() -> tuple[Floats, Floats]:
 def _log_of_others(powers: Floats, x: Floats) -> Floats:
     """Sum of ``log(1 - x p)`` over classes known by the sums of their powers."""
     found, x_to = np.zeros_like(x), np.ones_like(x)
-    for place in range(_N_POWERS):
+    for place in range(N_POWERS):
         x_to *= x
         found -= powers[:, place : place + 1] / (place + 1) * x_to
     return found

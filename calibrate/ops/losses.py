@@ -28,7 +28,7 @@ CLIP_FLOOR = 1e-12
 _FARTHEST = float(np.finfo(np.float32).max)
 """Logits beyond are taken as this, so that no infinities meet."""
 
-_NEAR_ZERO = 2.0**-22
+NEAR_ZERO = 2.0**-22
 """Closer to 0, float32 logits lie closer together than float64 arithmetic around them is exact."""
 
 
@@ -118,7 +118,7 @@ class Focal(LossInversion):
         # r(-z) - r(z) for z >= 0 with all its digits, however small z is: odd, so 0 stays 0
         apart = size * small + near * np.expm1(-2 * size)
         undone = (1 + gamma) * size + np.log1p(gamma * apart / (1 + gamma * near))
-        undone = np.copysign(undone, logits) - _logit(self.alpha)
+        undone = np.copysign(undone, logits) - logit(self.alpha)
         return np.asarray(undone)
 
 
@@ -154,21 +154,21 @@ class AsymmetricLoss(LossInversion):
         object.__setattr__(self, "detached", bool(self.detached))
 
     def _inverted(self, logits: Float64) -> Float64:
-        near = np.abs(logits) < _NEAR_ZERO
-        undone = self._log_odds(logits)
+        near = np.abs(logits) < NEAR_ZERO
+        undone = self.log_odds(logits)
         if near.any():
-            low, high = self._log_odds(np.array([-_NEAR_ZERO, _NEAR_ZERO]))
-            line = low + (logits + _NEAR_ZERO) * ((high - low) / (2 * _NEAR_ZERO))
+            low, high = self.log_odds(np.array([-NEAR_ZERO, NEAR_ZERO]))
+            line = low + (logits + NEAR_ZERO) * ((high - low) / (2 * NEAR_ZERO))
             undone = np.where(near, np.minimum(line, high), undone)
         if self.clip:
-            floor = _logit(CLIP_FLOOR)
-            undone = np.where(logits > _logit(self.clip), np.maximum(undone, floor), floor)
+            floor = logit(CLIP_FLOOR)
+            undone = np.where(logits > logit(self.clip), np.maximum(undone, floor), floor)
         return undone
 
-    def _log_odds(self, logits: Float64) -> Float64:
+    def log_odds(self, logits: Float64) -> Float64:
         """The map without its straight piece around 0; any number for ``q <= clip``."""
         if self.clip:
-            edge = _logit(self.clip)
+            edge = logit(self.clip)
             logits = np.where(logits > edge, logits, edge + 1.0)
         small = np.exp(-np.abs(logits))
         positive = np.maximum(logits, 0.0) + np.log1p(small)  # -log(1 - q)
@@ -191,7 +191,7 @@ class AsymmetricLoss(LossInversion):
         keeps its digits, and goes on falling, however small it becomes.
         """
         gamma, clip = self.gamma_neg, self.clip
-        beyond = logits - _logit(clip)
+        beyond = logits - logit(clip)
         rest = np.where(logits > 0, small, 1.0) / (1 + small)  # 1 - q
         log_rest = np.log1p(rest / clip)
         top = gamma * math.log1p(-clip) - math.log(clip)
@@ -209,7 +209,8 @@ class AsymmetricLoss(LossInversion):
         return np.asarray(top - lacking)
 
 
-def _logit(probability: float) -> float:
+def logit(probability: float) -> float:
+    """Log odds of a probability between 0 and 1."""
     return math.log(probability) - math.log1p(-probability)
 
 

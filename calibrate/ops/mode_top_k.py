@@ -13,16 +13,16 @@ from calibrate.ops.base import Float32
 from calibrate.ops.decisions import HighestOp, check_count_bounds
 from calibrate.ops.rows import expected_counts, sigmoid
 
-_SMALL = 1 / 16
+SMALL = 1 / 16
 """Probabilities up to here come together as their sums of powers,"""
 
-_N_POWERS = 16
-"""whose series, in steps of at most ``2 * _SMALL``, ends here with 15 digits."""
+N_POWERS = 16
+"""whose series, in steps of at most ``2 * SMALL``, ends here with 15 digits."""
 
-_LOG_ROUNDING = 32.0
+LOG_ROUNDING = 32.0
 """Minus the logarithm of a probability that rounding hides."""
 
-_CLEARLY = 1e-12
+CLEARLY = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,20 +85,20 @@ def next_is_likelier(probabilities: NDArray[np.float64], k: int) -> bool:
         A whole number next to their sum.
     """
     variance = float((probabilities * (1 - probabilities)).sum())
-    third = _LOG_ROUNDING / 3
-    reach = third + math.sqrt(third**2 + 2 * _LOG_ROUNDING * variance)
+    third = LOG_ROUNDING / 3
+    reach = third + math.sqrt(third**2 + 2 * LOG_ROUNDING * variance)
     n_points = min(len(probabilities) + 1, math.ceil(reach) + 3)
     angle = 2 * np.pi / n_points * np.arange(1, n_points // 2 + 1)
     turn = np.exp(1j * angle)
     step = turn - 1
-    large = probabilities > _SMALL
+    large = probabilities > SMALL
     transform = np.prod(1 + step[:, None] * probabilities[large], axis=1)
     small = probabilities[~large]
     power, sums = np.ones_like(small), []
-    for degree in range(1, _N_POWERS + 1):
+    for degree in range(1, N_POWERS + 1):
         power *= small
         sums.append(power.sum() / degree)
     transform *= np.exp(-np.polynomial.polynomial.polyval(-step, [0.0, *sums]))
     twice = np.where(2 * angle < 2 * np.pi * (1 - 1e-9), 2.0, 1.0)
     terms = twice * transform * turn**-k * (1 / turn - 1)
-    return bool(terms.real.sum() > _CLEARLY * np.abs(terms).sum())
+    return bool(terms.real.sum() > CLEARLY * np.abs(terms).sum())

@@ -15,7 +15,7 @@ from calibrate.ops.base import ElementwiseOp, Float32
 
 Real = TypeVar("Real", np.float32, np.float64)
 
-_FARTHEST = np.float32(1e38)
+FARTHEST = np.float32(1e38)
 """Logits and knots beyond are taken as this: the distance between two stays finite."""
 
 _STEEPEST = np.float32(1e38)
@@ -60,7 +60,8 @@ class PiecewiseLinear(ElementwiseOp):
     def __post_init__(self) -> None:
         for name in ("indptr", "knots", "values", "below", "above"):
             dtype = np.int64 if name == "indptr" else np.float32
-            array = np.array(getattr(self, name), dtype=dtype)
+            with np.errstate(invalid="ignore"):  # places that are none are refused below
+                array = np.array(getattr(self, name), dtype=dtype)
             if array.ndim != 1 or not np.isfinite(array).all():
                 raise ValueError(f"{name} of a piecewise linear step must be a finite vector")
             array.setflags(write=False)
@@ -169,7 +170,7 @@ class _Segments(NamedTuple, Generic[Real]):
     @classmethod
     def of(cls, op: PiecewiseLinear, dtype: type[Real]) -> _Segments[Real]:
         """The segments of a step in the precision that its map is to be followed in."""
-        knots = np.clip(op.knots, -_FARTHEST, _FARTHEST).astype(dtype)
+        knots = np.clip(op.knots, -FARTHEST, FARTHEST).astype(dtype)
         values = op.values.astype(dtype)
         n_maps = len(op.below)
         first, last = op.indptr[:-1], op.indptr[1:]
@@ -191,7 +192,7 @@ class _Segments(NamedTuple, Generic[Real]):
     def mapped(self, logits: NDArray[Real], segment: NDArray[np.int64]) -> NDArray[Real]:
         """The map at logits that lie in these segments."""
         with np.errstate(over="ignore"):
-            held = np.clip(logits, -_FARTHEST, _FARTHEST) - self.start[segment]
+            held = np.clip(logits, -FARTHEST, FARTHEST) - self.start[segment]
             held *= self.slope[segment]
             held += self.at[segment]
         np.clip(held, self.lowest[segment], self.highest[segment], out=held)

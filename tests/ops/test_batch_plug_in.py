@@ -158,6 +158,7 @@ def rewritten(path, change):
         content = json.loads(file.metadata()["calibrate"])
         parts = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     change(content["ops"][0]["numbers"], parts)
+    parts = {name: part.astype(np.float32) for name, part in parts.items()}
     safetensors.numpy.save_file(parts, path, metadata={"calibrate": json.dumps(content)})
 
 
@@ -167,10 +168,10 @@ def rewritten(path, change):
         (lambda numbers, _: numbers.update(beta=-1.0), "beta must be above 0"),
         (lambda numbers, _: numbers.update(beta="1"), "beta must be a number"),
         (lambda numbers, _: numbers.update(beta=[1.0]), "beta must be a number"),
-        (lambda numbers, _: numbers.update(beta=1e999), "beta must be above 0 and finite"),
+        (lambda numbers, _: numbers.update(beta=1e999), "must be JSON: Infinity is no number"),
         (lambda numbers, _: numbers.pop("beta"), "the parts of step 'batch_plug_in' do not fit"),
         (lambda numbers, _: numbers.update(offset=True), "offset must be a number, got True"),
-        (lambda numbers, _: numbers.update(offset=1e999), "offset must be above -inf and finite"),
+        (lambda numbers, _: numbers.update(offset=1e999), "must be JSON: Infinity is no number"),
         (lambda numbers, _: numbers.update(spare=1), "the parts of step 'batch_plug_in' do not"),
         (lambda _, parts: parts.update({"0.own": np.full(2, np.nan)}), "own must not hold nan"),
         (lambda _, parts: parts.update({"0.own": np.zeros((1, 2))}), "own must be a number or one"),
