@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from calibrate.data.logits import NanPolicy
 from calibrate.decision import Decision
 from calibrate.overrides import Override
 from calibrate.statistics import Evidence, ScoreHistogram
+
+if TYPE_CHECKING:
+    from calibrate.report import ThresholdReport
 
 
 class Pipeline(BaseEstimator):  # type: ignore[misc]
@@ -147,6 +150,7 @@ class Pipeline(BaseEstimator):  # type: ignore[misc]
         fit_once = FittedOnce() if shared is None else shared
         n_rows, positives = evidence.n_rows, int(evidence.positives.sum())
         names, probabilities = evidence.class_names, evidence.from_probabilities
+        given = [part.rows for part in (evidence, apart) if part is not None and part.has_rows]
         told: dict[str, Any] = {}
         if apart is not None:
             told = {"n_rows_apart": apart.n_rows}
@@ -170,6 +174,8 @@ class Pipeline(BaseEstimator):  # type: ignore[misc]
                 "pipeline": [_describe(step) for step in (*self.calibrators_, self.rule_)],
                 "n_rows": n_rows,
                 "n_positives": positives,
+                "rule_positives": last.positives.tolist(),
+                "rows_sha256": [rows.fingerprint() for rows in given],
                 "input": "probabilities" if probabilities else "logits",
                 **told,
             },
@@ -222,6 +228,41 @@ class Pipeline(BaseEstimator):  # type: ignore[misc]
     def predict_proba(self, logits: Any, *, nan: NanPolicy = "raise") -> NDArray[np.float32]:
         """Calibrated probabilities, float32, (n_rows, n_classes)."""
         return self._decision().predict_proba(logits, nan=nan)
+
+    def report(
+        self,
+        logits: Any,
+        labels: Any,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        nan: NanPolicy = "raise",
+    ) -> ThresholdReport:
+        """What the fitted decision does to labelled rows, as numbers and as a page.
+
+        Parameters
+        ----------
+        logits, labels, nan
+            As in `calibrate.threshold_report`: rows that the pipeline was not fitted to, best.
+        path : path, optional
+            Where to write the page, one ``.html`` file that opens offline.
+
+        Returns
+        -------
+        ThresholdReport
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the input is not what it must be; the message says where.
+        OSError
+            If `path` cannot be written.
+        """
+        from calibrate.report import threshold_report
+
+        found = threshold_report(self._decision(), logits, labels, nan=nan)
+        if path is not None:
+            found.save_page(path)
+        return found
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted decision to a rule file; see `Decision.save`."""

@@ -18,7 +18,7 @@ from calibrate.cli.output import report_warnings
 
 _INTERRUPTED, _TERMINATED = 130, 143
 
-COMMANDS = ("fit", "apply", "compare", "inspect", "demo", "warmup")
+COMMANDS = ("fit", "apply", "report", "compare", "inspect", "demo", "warmup")
 
 
 class _Commands(click.Group):
@@ -114,6 +114,7 @@ def main() -> None:
     calibrate compare val_logits.npy val_labels.npz     which pipeline is best?
     calibrate fit val_logits.npy val_labels.npz -o rule.safetensors
     calibrate apply rule.safetensors new_logits.npy -o labels.jsonl
+    calibrate report rule.safetensors test_logits.npy test_labels.npz -o report.html
 
     Exit codes: 0 done, 2 refused or failed, 130 interrupted. Data goes to stdout, all else to
     stderr.
