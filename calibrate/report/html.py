@@ -1,6 +1,7 @@
 """The report as one page that opens offline; nothing is computed here.
 
-Plots are drawn on a canvas by `page/plot.js`. Everything that can be known before the page is
+Plots are Bokeh's, whose scripts its Python package carries; table, slider and overrides are those
+of `page/page.js`. Everything that can be known before the page is
 opened stands in it as text: rounded here, the way the rest of the library prints. The data of the
 classes are JSON, gzip and base64, so that no class name is ever read as markup; scripts set text
 alone. Scripts are allowed by their hash, and nothing may be asked of the network.
@@ -50,13 +51,16 @@ COLUMNS: dict[str, tuple[str, int, str]] = {
 _MORE = ("tp", "predicted", "predicted_before")
 """Counts that the page needs beside the columns."""
 
+_BOKEH = ["bokeh", "bokeh-api"]
+"""Neither its tables nor its widgets, and not what sets formulas."""
+
 _BRIEF = 4
 """Significant digits of the numbers of a reliability diagram."""
 
 
 def page(report: ThresholdReport) -> str:
     """The page, the same bytes for the same report."""
-    scripts = [_asset("plot.js"), _asset("page.js")]
+    scripts = [*_bokeh(), _asset("plot.js"), _asset("page.js")]
     hashes = " ".join(f"'sha256-{_sha256(script)}'" for script in scripts)
     in_sample = report.verdict["judged_on"] in (CROSS_FIT, FITTING_ROWS)
     warning = "In-sample: these are the rows that the rule was fitted to, and flatter it."
@@ -77,6 +81,23 @@ def page(report: ThresholdReport) -> str:
 
 def _asset(name: str) -> str:
     return files("calibrate.report").joinpath("page", name).read_text(encoding="utf-8")
+
+
+def _bokeh() -> list[str]:
+    """The scripts of Bokeh that draw, and those that put plots together.
+
+    Raises
+    ------
+    ImportError
+        With the command that installs it.
+    """
+    try:
+        from bokeh.resources import Resources
+    except ImportError as error:
+        raise ImportError(
+            'the page needs bokeh: pip install "calibrate-multilabel[report]"'
+        ) from error
+    return list(Resources(mode="inline", components=_BOKEH, log_level="warn").js_raw)
 
 
 def _sha256(text: str) -> str:

@@ -82,11 +82,12 @@ class Page {
     this.visible = this.order;
     this.sortedBy = { key: null, down: false };
     this.current = null;
+    this.classPlots = [];
+    this.overviewPlots = [];
     this.columns = data.columns;
   }
 
   start() {
-    this.overview();
     this.fillFilter();
     this.heads();
     this.choose();
@@ -103,8 +104,12 @@ class Page {
       button.addEventListener("click", () => this.only(button.dataset.code));
       button.hidden = false;
     }
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+      for (const plot of [...this.overviewPlots, ...this.classPlots]) plot.draw();
+    });
     this.overriding();
     this.follow();
+    this.overview();
   }
 
   // the class table
@@ -300,9 +305,10 @@ class Page {
       list.append(part);
     }
     byId("reset").disabled = place === found.at;
-    this.curve?.mark([{ x: ratio(tp, support), y: ratio(tp, predicted) }]);
-    this.tradeOff?.mark([{ x: threshold === Infinity ? null : threshold }]);
-    this.histogram?.mark([{ x: threshold === Infinity ? null : threshold }]);
+    const upright = { x: threshold === Infinity ? null : threshold };
+    this.curve.mark({ x: ratio(tp, support), y: ratio(tp, predicted) });
+    this.tradeOff.mark(upright);
+    this.histogram.mark(upright);
     this.overriding();
   }
 
@@ -320,6 +326,7 @@ class Page {
   plots() {
     const { data, places: found, current: c } = this;
     const host = byId("plots");
+    for (const plot of this.classPlots) plot.remove();
     host.replaceChildren();
     const support = data.per_class.support[c];
     const precision = found.tp.map((tp, i) => ratio(tp, found.predicted[i]));
@@ -341,6 +348,7 @@ class Page {
       {
         x: { label: "recall", min: 0, max: 1 }, y: { label: "precision", min: 0, max: 1 },
         series: [{ label: "all cuts", kind: "line", colour: "after", x: recall, y: precision }],
+        marked: "point",
         point: works.includes(null) ? null : { x: works[0], y: works[1], label: "the rule" },
       },
       cuts,
@@ -349,7 +357,7 @@ class Page {
     this.tradeOff = figure(
       host, "Figures against the threshold", "The upright line is the slider.",
       {
-        x: { label: "threshold (calibrated logit)" }, y: { label: "", min: 0, max: 1 },
+        x: { label: "threshold (calibrated logit)" }, y: { label: "", min: 0, max: 1 }, marked: "line",
         series: [
           { label: "precision", kind: "line", dash: [6, 3], colour: "good", x: finite, y: precision },
           { label: "recall", kind: "line", dash: [2, 3], colour: "before", x: finite, y: recall },
@@ -359,7 +367,7 @@ class Page {
       null,
     );
     const groups = reliability(data, c);
-    figure(
+    const right = figure(
       host, "Are its probabilities right?",
       `Slope ${shown(data.per_class.cox_slope[c], 2)} (1 is right), calibration error ` +
         `${shown(data.per_class.ece[c], 4)}. Grey: where the points would lie if all were right.`,
@@ -370,7 +378,7 @@ class Page {
       host, "Scores of true and other labels",
       "Share of the positives and of the negatives in each bin of the calibrated logit.",
       {
-        x: { label: "calibrated logit" }, y: { label: "share", min: 0 },
+        x: { label: "calibrated logit" }, y: { label: "share" }, marked: "line",
         series: [
           { label: "negatives", kind: "bars", colour: "before", x: bins.edges, y: bins.negatives },
           { label: "positives", kind: "bars", colour: "after", x: bins.edges, y: bins.positives },
@@ -383,24 +391,37 @@ class Page {
         ]),
       },
     );
+    this.classPlots = [this.curve, this.tradeOff, right, this.histogram];
   }
 
   // all classes
 
-  overview() {
+  /** Plot after plot, so that the page answers in between. */
+  async overview() {
     const { data } = this, host = byId("overview"), { per_class: all } = data;
+    const draw = async (...parts) => {
+      this.overviewPlots.push(figure(...parts));
+      await new Promise((done) => { setTimeout(done); });
+    };
     const some = data.names.map((_, c) => c).filter((c) => all.support[c] > 0);
     const lowest = Math.min(...some.flatMap((c) => [all.count_ratio_before[c], all.count_ratio[c]]).filter((v) => v > 0), 1) / 2;
     const lifted = (value) => (value > 0 ? value : lowest);
-    const hover = (c) =>
-      `${data.names[c]}: ${whole(all.support[c])} true, predicted/true ${shown(all.count_ratio_before[c], 2)} before, ${shown(all.count_ratio[c], 2)} after`;
-    const open = (c) => { location.hash = this.address(c); };
-    figure(
+    const tips = (classes) => ({
+      heads: { name: "class", support: "true", before: "predicted / true before", after: "after" },
+      columns: {
+        name: classes.map((c) => data.names[c]),
+        support: classes.map((c) => whole(all.support[c])),
+        before: classes.map((c) => String(all.count_ratio_before[c])),
+        after: classes.map((c) => String(all.count_ratio[c])),
+      },
+    });
+    const open = (classes) => (place) => { location.hash = this.address(classes[place]); };
+    await draw(
       host, "Predicted over true labels, by frequency",
       "Every class a point, on the line if it is predicted as often as it is true; at the bottom if never. Point at one for its name.",
       {
         x: { label: "true labels", log: true }, y: { label: "predicted / true", log: true },
-        level: 1, ids: some, hover, open,
+        level: 1, tips: tips(some), open: open(some),
         series: [
           { label: "before", kind: "points", marker: "square", colour: "before", x: some.map((c) => all.support[c]), y: some.map((c) => lifted(all.count_ratio_before[c])) },
           { label: "after", kind: "points", colour: "after", x: some.map((c) => all.support[c]), y: some.map((c) => lifted(all.count_ratio[c])) },
@@ -411,12 +432,12 @@ class Page {
     const ranked = [...some].sort((a, b) => all.support[b] - all.support[a] || a - b);
     const rank = ranked.map((_, place) => place + 1);
     const half = (value) => Math.max(value, 0.5);
-    figure(
+    await draw(
       host, "How often each class is true, and predicted",
       "Classes from the most frequent to the rarest; a class that is never predicted lies at the bottom.",
       {
         x: { label: "rank of the class", log: true }, y: { label: "rows", log: true },
-        ids: ranked, hover, open,
+        tips: tips(ranked), open: open(ranked),
         series: [
           { label: "predicted before", kind: "points", marker: "square", colour: "before", x: rank, y: ranked.map((c) => half(all.predicted_before[c])) },
           { label: "predicted after", kind: "points", colour: "after", x: rank, y: ranked.map((c) => half(all.predicted[c])) },
@@ -430,17 +451,17 @@ class Page {
       p, rate: pooled.rate[i], low: pooled.low[i], high: pooled.high[i],
       cells: pooled.cells[i], positives: pooled.positives[i],
     }));
-    figure(
+    await draw(
       host, "Are the probabilities right?",
       "All classes pooled, on logarithmic axes. Grey: where the points would lie if all were right and labels independent.",
       diagram(groups), diagramNumbers(groups),
     );
     const rows = data.overview.labels_of_rows;
-    figure(
+    await draw(
       host, "Labels per row",
       "How many labels rows get that have so many. The band holds the middle 80 % of the rows, after.",
       {
-        x: { label: "true labels of a row", min: 0 }, y: { label: "predicted labels, mean", min: 0 },
+        x: { label: "true labels of a row" }, y: { label: "predicted labels, mean" },
         diagonal: true,
         series: [
           { label: "80 % of the rows, after", kind: "band", colour: "band", x: rows.map((r) => r.true), y: rows.map((r) => r.after_10_percent), y2: rows.map((r) => r.after_90_percent) },
@@ -457,7 +478,7 @@ class Page {
       },
     );
     const parts = data.overview.by_frequency.filter((group) => group.f !== null);
-    figure(
+    await draw(
       host, "F1 by frequency", "Mean F1 of the classes with about so many true labels.",
       {
         x: { label: "true labels", log: true }, y: { label: "mean F1", min: 0, max: 1 },
