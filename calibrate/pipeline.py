@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
+from html import escape
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -263,6 +264,18 @@ class Pipeline(BaseEstimator):  # type: ignore[misc]
         if path is not None:
             found.save_page(path)
         return found
+
+    def _repr_html_(self) -> str:
+        """What was fitted, for a notebook."""
+        from calibrate.report import notebook
+
+        if not hasattr(self, "decision_"):
+            return f"<pre>{escape(repr(self))}</pre>"
+        return notebook.fitted(self.decision_.header()["provenance"])
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        # the base class draws a diagram of its parameters here
+        return {"text/plain": repr(self), "text/html": self._repr_html_()}
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted decision to a rule file; see `Decision.save`."""

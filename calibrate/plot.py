@@ -100,7 +100,7 @@ def precision_recall(
     _, tp, predicted = _cuts(report, c)
     with np.errstate(divide="ignore", invalid="ignore"):
         recall = tp / report.per_class["support"][c]
-    (drawn,) = ax.plot(recall, tp / predicted, **{"label": report.names[c], **line})
+    (drawn,) = ax.plot(recall, tp / predicted, **{"label": _name(report, c), **line})
     works = [report.per_class[name][c] for name in ("recall", "precision")]
     ax.plot(*([value] for value in works), color=drawn.get_color(), marker="o", linestyle="none")
     ax.set(xlabel="recall", ylabel="precision", xlim=(0, 1.02), ylim=(0, 1.02))
@@ -174,7 +174,7 @@ def threshold_trade_off(
     works = report.per_class["threshold"][c]
     if np.isfinite(works):
         ax.axvline(works, color=BAND, label="threshold")
-    ax.set(xlabel="threshold (calibrated logit)", ylim=(0, 1.02), title=report.names[c])
+    ax.set(xlabel="threshold (calibrated logit)", ylim=(0, 1.02), title=_name(report, c))
     ax.legend()
     return ax
 
@@ -214,5 +214,11 @@ def _class_number(report: ThresholdReport, label: int | str) -> int:
     return int(label)
 
 
+def _name(report: ThresholdReport, c: int) -> str:
+    """A class name as matplotlib prints it: no formula, and never left out of a legend."""
+    name = report.names[c].replace("$", r"\$")
+    return f" {name}" if name.startswith("_") else name
+
+
 def _title(report: ThresholdReport, label: int | str | None) -> str:
-    return "all classes" if label is None else report.names[_class_number(report, label)]
+    return "all classes" if label is None else _name(report, _class_number(report, label))

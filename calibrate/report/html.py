@@ -79,6 +79,11 @@ def page(report: ThresholdReport) -> str:
     )
 
 
+def summary(report: ThresholdReport) -> str:
+    """The verdict and what needs attention, without the rest of the page."""
+    return _verdict(report) + _attention(report)
+
+
 def _asset(name: str) -> str:
     return files("calibrate.report").joinpath("page", name).read_text(encoding="utf-8")
 

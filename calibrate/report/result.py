@@ -175,6 +175,12 @@ class ThresholdReport:
 
         return page(self)
 
+    def _repr_html_(self) -> str:
+        """The verdict and what needs attention, for a notebook."""
+        from calibrate.report.html import summary
+
+        return summary(self)
+
     def save_page(self, path: str | os.PathLike[str]) -> None:
         """Write the page, all or nothing.
 

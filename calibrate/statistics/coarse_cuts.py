@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibrate import threads
-from calibrate.ops import LOWEST
+from calibrate.ops import LOWEST, from_ordinal, ordinal
 from calibrate.statistics.histogram import Grid, ScoreHistogram
 
 MOST_CUTS = 64
@@ -80,17 +80,16 @@ def coarse_cuts(histogram: ScoreHistogram, most: int = MOST_CUTS) -> CoarseCuts:
 def _lowest_of(
     grid: Grid, classes: NDArray[np.int64], edge: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    """The lowest float32 that is counted into the bin `edge`, or above it, of each class."""
-    low, width = grid.low[classes], grid.width[classes]
-    per_logit = 1.0 / width
+    """The lowest float32 that is counted into the bin `edge`, or above it, of each class.
 
-    def inside(score: NDArray[np.float32]) -> NDArray[np.bool_]:
-        return (score.astype(np.float64) - low) * per_logit >= edge
-
-    with np.errstate(over="ignore"):
-        lowest = (low + edge * width).astype(np.float32)
-        while (outside := ~inside(lowest)).any():
-            lowest = np.where(outside, np.nextafter(lowest, np.float32(np.inf)), lowest)
-        while (lower := inside(below := np.nextafter(lowest, np.float32(-np.inf)))).any():
-            lowest = np.where(lower, below, lowest)
-    return np.maximum(lowest, np.float32(LOWEST))
+    Found by bisection: what is added to the edge can be too small for the sum to show it.
+    """
+    low, per_logit = grid.low[classes], 1.0 / grid.width[classes]
+    least = np.full(len(edge), ordinal(LOWEST), dtype=np.int64)
+    most = np.full(len(edge), ordinal(np.float32(np.inf)), dtype=np.int64)
+    while (least < most).any():
+        middle = (least + most) // 2
+        inside = (from_ordinal(middle).astype(np.float64) - low) * per_logit >= edge
+        most = np.where(inside, middle, most)
+        least = np.where(inside, least, np.minimum(middle + 1, most))
+    return from_ordinal(most)
