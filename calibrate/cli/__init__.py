@@ -44,7 +44,7 @@ class _Commands(click.Group):
                 if lost or isinstance(error, KeyboardInterrupt):
                     click.echo("interrupted", err=True)
                     ctx.exit(_INTERRUPTED)
-                if isinstance(error, ValueError | TypeError | OSError | EOFError):
+                if isinstance(error, ValueError | TypeError | OSError | EOFError | ImportError):
                     raise _Refused(str(error) or type(error).__name__) from error
                 raise
 

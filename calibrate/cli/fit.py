@@ -131,7 +131,10 @@ def command(
     from calibrate.evaluation.result import finite_or_none
     from calibrate.pipeline import Pipeline
     from calibrate.report import threshold_report
+    from calibrate.report.html import scripts_of_bokeh
 
+    if report_page is not None:
+        scripts_of_bokeh()  # says now, not after the fit, that it is missing
     ids = options.read_groups(groups)
     rows = options.read_rows(logits, labels, **reading)
     if pos_weight:

@@ -66,8 +66,11 @@ def command(
         refuse_overwrite(file, force)
     from calibrate.decision import load
     from calibrate.report import threshold_report
+    from calibrate.report.html import scripts_of_bokeh
     from calibrate.storage import write_atomically
 
+    if output is not None:
+        scripts_of_bokeh()  # says now, not after the work, that it is missing
     decision = load(rule)
     if reading["class_names"] is None:
         reading["class_names"] = decision.class_names

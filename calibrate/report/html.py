@@ -60,7 +60,7 @@ _BRIEF = 4
 
 def page(report: ThresholdReport) -> str:
     """The page, the same bytes for the same report."""
-    scripts = [*_bokeh(), _asset("plot.js"), _asset("page.js")]
+    scripts = [*scripts_of_bokeh(), _asset("plot.js"), _asset("page.js")]
     hashes = " ".join(f"'sha256-{_sha256(script)}'" for script in scripts)
     in_sample = report.verdict["judged_on"] in (CROSS_FIT, FITTING_ROWS)
     warning = "In-sample: these are the rows that the rule was fitted to, and flatter it."
@@ -75,6 +75,7 @@ def page(report: ThresholdReport) -> str:
         reading=_asset("reading.html"),
         provenance=_provenance(report),
         data=_packed(_data(report)),
+        curves=_packed(_curves(report)),
         scripts="\n".join(f"<script>{script}</script>" for script in scripts),
     )
 
@@ -88,7 +89,7 @@ def _asset(name: str) -> str:
     return files("calibrate.report").joinpath("page", name).read_text(encoding="utf-8")
 
 
-def _bokeh() -> list[str]:
+def scripts_of_bokeh() -> list[str]:
     """The scripts of Bokeh that draw, and those that put plots together.
 
     Raises
@@ -188,7 +189,7 @@ def _provenance(report: ThresholdReport) -> str:
 
 
 def _data(report: ThresholdReport) -> dict[str, Any]:
-    """What the scripts need, rounded as it is shown."""
+    """What the table and the overview need, rounded as it is shown."""
     threshold = report.per_class["threshold"]
     has_thresholds = not np.isnan(threshold).any()
     shown = {
@@ -224,7 +225,6 @@ def _data(report: ThresholdReport) -> dict[str, Any]:
         "flags": [[place[code] for code in flags] for flags in report.flags],
         "overview": report.overview,
         "overrides": _overrides(report.overrides),
-        **_curves(report),
     }
 
 
@@ -285,9 +285,14 @@ def _differences(values: NDArray[np.int64], indptr: NDArray[np.int64]) -> NDArra
 
 
 def _steps(threshold: NDArray[np.float32], edge: NDArray[np.float64]) -> dict[str, int]:
-    """How many float32 lie between the edge, rounded, and the threshold, where it is any."""
+    """How many float32 the threshold lies above the first that is no lower than the edge.
+
+    Of most cuts it is that one, so that the page can find it and only the others are listed.
+    """
     with np.errstate(over="ignore"):
-        places = (_ordinal(threshold) - _ordinal(edge.astype(np.float32))).tolist()
+        first = edge.astype(np.float32)
+        first = np.where(first < edge, np.nextafter(first, np.float32(np.inf)), first)
+    places = (_ordinal(threshold) - _ordinal(first)).tolist()
     return {str(entry): place for entry, place in enumerate(places) if place}
 
 

@@ -13,10 +13,11 @@ function make(tag, text = "", attributes = {}) {
   return element;
 }
 
-/** The data of the page, from gzip in base64. */
-async function unpacked() {
-  const packed = atob(byId("data").textContent.trim());
-  const bytes = Uint8Array.from(packed, (character) => character.charCodeAt(0));
+/** What an element holds as JSON, gzip and base64. */
+async function unpacked(id) {
+  const packed = atob(byId(id).textContent);
+  const bytes = new Uint8Array(packed.length);
+  for (let i = 0; i < packed.length; i++) bytes[i] = packed.charCodeAt(i);
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
   return new Response(stream).json();
 }
@@ -87,7 +88,7 @@ class Page {
     this.columns = data.columns;
   }
 
-  start() {
+  async start() {
     this.fillFilter();
     this.heads();
     this.choose();
@@ -108,8 +109,12 @@ class Page {
       for (const plot of [...this.overviewPlots, ...this.classPlots]) plot.draw();
     });
     this.overriding();
-    this.follow();
-    this.overview();
+    // the table is there first; curves take longer to unpack
+    const waited = new Promise((done) => { setTimeout(done); });
+    this.curves = waited.then(() => unpacked("curves")).then((curves) => Object.assign(this.data, curves));
+    await this.curves;
+    await this.follow();
+    await this.overview();
   }
 
   // the class table
@@ -236,7 +241,8 @@ class Page {
 
   // one class
 
-  follow() {
+  async follow() {
+    await this.curves;
     const found = /^#(class|number)=(.*)$/.exec(location.hash);
     if (!found) return;
     let text = found[2];
@@ -539,9 +545,10 @@ class Page {
 
 // what is packed, by class
 
-/** A float32, some steps of float32 above the number nearest to `value`. */
-function nearby(value, steps) {
+/** A float32, some steps above the first that is no lower than `value`. */
+function above(value, steps) {
   const float = new Float32Array([value]);
+  if (float[0] < value) steps += 1;
   if (steps === 0) return float[0];
   const bits = new Int32Array(float.buffer);
   const place = (bits[0] >= 0 ? bits[0] : -(bits[0] & 0x7fffffff)) + steps;
@@ -558,7 +565,7 @@ function places(data, c) {
     edge = i === cuts.start[c] ? cuts.edge[i] : edge - cuts.edge[i];
     tp += cuts.tp[i];
     predicted += cuts.predicted[i];
-    found.push([nearby(data.low[c] + edge * data.width[c], cuts.steps[i] ?? 0), tp, predicted]);
+    found.push([above(data.low[c] + edge * data.width[c], cuts.steps[i] ?? 0), tp, predicted]);
   }
   let own = null;
   if (data.has_thresholds) {
@@ -653,7 +660,7 @@ function frequencyNumbers(data) {
   };
 }
 
-unpacked().then((data) => new Page(data).start()).catch((error) => {
+unpacked("data").then((data) => new Page(data).start()).catch((error) => {
   byId("failure").hidden = false;
   byId("failure").textContent = `This browser cannot show the classes: ${error.message}`;
 });
