@@ -141,9 +141,7 @@ def ratio_against_frequency(report: ThresholdReport, ax: Axes | None = None) -> 
     return ax
 
 
-def threshold_trade_off(
-    report: ThresholdReport, label: int | str, ax: Axes | None = None
-) -> Axes:
+def threshold_trade_off(report: ThresholdReport, label: int | str, ax: Axes | None = None) -> Axes:
     """Precision, recall and F1 of a class against the threshold, and the threshold of the rule.
 
     Parameters
@@ -190,12 +188,12 @@ def _axes(ax: Axes | None) -> Axes:
     if ax is not None:
         return ax
     try:
-        from matplotlib import pyplot
+        from matplotlib import pyplot as plt
     except ImportError as error:
         raise ImportError(
             'pictures need matplotlib: pip install "calibrate-multilabel[report]"'
         ) from error
-    return pyplot.subplots()[1]
+    return plt.subplots()[1]
 
 
 def _cuts(report: ThresholdReport, c: int) -> tuple[Any, Any, Any]:

@@ -37,6 +37,8 @@ ONLY_HERE = {
     "sklearn": {"base.py", "pipeline.py"},
     "click": {"cli"},
     "tqdm": {"cli"},
+    "bokeh": {"report/html.py"},
+    "matplotlib": {"plot.py"},
 }
 """Where a heavy or special package may be imported."""
 
@@ -119,7 +121,7 @@ def loaded_after(code: str) -> set[str]:
     return set(result.stdout.split("\n")[-2].split())
 
 
-HEAVY = {"torch", "numba", "sklearn", "scipy", "onnx", "dask", "pandas", "matplotlib"}
+HEAVY = {"torch", "numba", "sklearn", "scipy", "onnx", "dask", "pandas", "matplotlib", "bokeh"}
 
 
 def test_import_brings_in_nothing_heavy():

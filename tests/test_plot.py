@@ -10,7 +10,7 @@ import calibrate as cal
 
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("Agg")
-from matplotlib import pyplot  # noqa: E402
+from matplotlib import pyplot as plt  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -21,9 +21,9 @@ def report():
 
 @pytest.fixture
 def ax():
-    figure, axes = pyplot.subplots()
+    figure, axes = plt.subplots()
     yield axes
-    pyplot.close(figure)
+    plt.close(figure)
 
 
 def test_reliability_shows_the_groups_and_their_band(report, ax):
@@ -86,7 +86,7 @@ def test_axes_of_its_own_are_made_where_none_are_given(report):
     ax = cal.plot.ratio_against_frequency(report)
 
     assert ax.figure.axes == [ax]
-    pyplot.close(ax.figure)
+    plt.close(ax.figure)
 
 
 @pytest.mark.filterwarnings("ignore:Glyph:UserWarning")
@@ -99,7 +99,9 @@ def test_any_class_name_can_be_drawn(report, ax, label):
     assert len(ax.get_legend().get_texts()) >= 4
 
 
-@pytest.mark.parametrize(("label", "said"), [("jazz", "got 'jazz'"), (40, "got 40"), (-1, "got -1")])
+@pytest.mark.parametrize(
+    ("label", "said"), [("jazz", "got 'jazz'"), (40, "got 40"), (-1, "got -1")]
+)
 def test_a_class_that_is_not_there_is_refused(report, ax, label, said):
     with pytest.raises(ValueError, match=said):
         cal.plot.threshold_trade_off(report, label, ax=ax)

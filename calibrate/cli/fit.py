@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from calibrate.cli import options
-from calibrate.cli.report import command_line
 from calibrate.cli.output import emit_json, note, progress, refuse_overwrite
+from calibrate.cli.report import command_line
 
 if TYPE_CHECKING:
     from calibrate.crossfit import CrossFit

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import click
 
@@ -15,8 +16,10 @@ from calibrate.cli.output import note, progress, refuse_overwrite
 if TYPE_CHECKING:
     from calibrate.report import ThresholdReport
 
+Command = TypeVar("Command", bound=Callable[..., Any])
 
-def _file_option(name: str, what: str) -> Any:
+
+def _file_option(name: str, what: str) -> Callable[[Command], Command]:
     return click.option(
         f"--{name}", f"as_{name}", type=click.Path(path_type=Path), metavar="FILE", help=what
     )
@@ -80,7 +83,11 @@ def command(
         report = threshold_report(decision, rows, command=command_line(rule, logits, labels))
     for form, file in wanted.items():
         content = _written(report, form).encode()
-        write_atomically(file, lambda opened, content=content: opened.write(content))
+
+        def write(opened: BinaryIO, content: bytes = content) -> int:
+            return opened.write(content)
+
+        write_atomically(file, write)
     note(quiet, f"wrote {', '.join(str(file) for file in wanted.values())}")
     for sentence in sentences(report):
         note(quiet, sentence)

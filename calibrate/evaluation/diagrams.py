@@ -83,7 +83,8 @@ def diagrams(scores: Floats, counts: Integers, positives: Integers, level: float
     shape = (len(scores), MOST_GROUPS)
 
     def summed(values: NDArray[np.float64] | NDArray[np.int64]) -> Floats:
-        return np.bincount(place, values.ravel(), shape[0] * shape[1]).reshape(shape)
+        found = np.bincount(place, values.ravel(), shape[0] * shape[1]).reshape(shape)
+        return np.asarray(found, dtype=np.float64)
 
     n, t = (np.rint(summed(values)).astype(np.int64) for values in (counts, positives))
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -99,7 +99,7 @@ def threshold_report(
     check_rows(given, rows)
     rows.check_in_place()
     decision = given.adapted(rows.source) if given.adapts else given
-    raw = Decision((), Threshold(np.float32(0)), given.n_classes)
+    raw = Decision((), Threshold(np.array(0, np.float32)), given.n_classes)
     before = evaluate_rows(raw, rows, ranking=False, level=level)
     after = evaluate_rows(decision, rows, level=level)
     histogram = ScoreHistogram.of(calibrated(decision, rows))

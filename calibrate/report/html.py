@@ -51,7 +51,7 @@ COLUMNS: dict[str, tuple[str, int, str]] = {
 _MORE = ("tp", "predicted", "predicted_before")
 """Counts that the page needs beside the columns."""
 
-_BOKEH = ["bokeh", "bokeh-api"]
+_BOKEH: list[Any] = ["bokeh", "bokeh-api"]
 """Neither its tables nor its widgets, and not what sets formulas."""
 
 _BRIEF = 4

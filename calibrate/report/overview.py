@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,7 @@ def by_frequency(per_class: Mapping[str, NDArray[Any]]) -> list[dict[str, Any]]:
     support = per_class["support"]
     bounds = _bounds(int(support.max(initial=0)))
     groups = []
-    for low, high in zip(bounds[:-1], bounds[1:], strict=True):
+    for low, high in pairwise(bounds):
         here = (support >= low) & (support < high)
         if here.any():
             total = support[here].sum()
@@ -69,7 +70,7 @@ def labels_of_rows(true: Integers, before: Integers, after: Integers) -> list[di
     bounds = [*range(min(most, _ROWS_EACH) + 1), *(b for b in _bounds(most) if b > _ROWS_EACH)]
     bounds = bounds if bounds[-1] > most else [*bounds, most + 1]
     groups = []
-    for low, high in zip(bounds[:-1], bounds[1:], strict=True):
+    for low, high in pairwise(bounds):
         here = (true >= low) & (true < high)
         if here.any():
             tenth, middle, ninth = np.quantile(

@@ -62,6 +62,4 @@ def verdict(
 def _figures(plain_evaluation: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
     summary, intervals = plain_evaluation["summary"], plain_evaluation["intervals"]
     nothing = {"low": None, "high": None}
-    return {
-        name: {**intervals.get(name, nothing), "estimate": summary[name]} for name in FIGURES
-    }
+    return {name: {**intervals.get(name, nothing), "estimate": summary[name]} for name in FIGURES}

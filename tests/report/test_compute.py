@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -149,7 +150,7 @@ def test_groups_of_rows_and_classes_leave_no_gap(most):
         assert sum(group[size] for group in groups) == most + 1
         ends = [(group["from"], group["to"]) for group in groups]
         assert ends[0][0] == 0
-        assert all(b[0] == a[1] + 1 for a, b in zip(ends[:-1], ends[1:], strict=True))
+        assert all(b[0] == a[1] + 1 for a, b in pairwise(ends))
 
 
 def test_what_needs_attention_is_counted():
@@ -162,7 +163,9 @@ def test_what_needs_attention_is_counted():
     assert found["no_positives"].classes == tuple(np.flatnonzero(positives == 0))
     few = (positives > 0) & (positives < 20)
     assert found["few_positives"].classes == tuple(np.flatnonzero(few))
-    assert found["few_positives"].message.startswith(f"{few.sum()} of 40 classes have fewer than 20")
+    assert found["few_positives"].message.startswith(
+        f"{few.sum()} of 40 classes have fewer than 20"
+    )
     silent = (report.per_class["predicted"] == 0) & (labels[800:].sum(axis=0) > 0)
     assert found["never_predicted"].classes == tuple(np.flatnonzero(silent))
     for c in range(40):
