@@ -9,7 +9,7 @@ import warnings
 
 import numpy as np
 import pytest
-from reported import HOSTILE, fitted, names, world
+from reported import HOSTILE, fitted, names
 
 import calibrate as cal
 
@@ -91,12 +91,14 @@ def test_it_asks_for_nothing_and_complains_of_nothing(opened):
 
 
 def test_names_are_text(opened):
+    from playwright.sync_api import expect
+
     for name in HOSTILE:
         opened.page.fill("#search", name)
         assert name in opened.column(0)
         link = opened.page.query_selector_all("#body a")[opened.column(0).index(name)]
         link.click()
-        assert opened.page.text_content("#class-name bdi") == name
+        expect(opened.page.locator("#class-name bdi")).to_have_text(name)
 
     assert opened.page.query_selector("#body img, #class-name img, #body b") is None
     assert opened.complaints == []
@@ -157,7 +159,6 @@ def test_a_link_opens_a_class_with_the_figures_of_the_rule(opened, report):
 def test_what_is_copied_does_what_the_slider_said(opened, pipeline, rows, c, tmp_path):
     from calibrate.cli.options import overridden
 
-    logits, labels = world()
     opened.page.click(f"#body a[data-number='{c}']")
     opened.page.wait_for_selector("#figures dd")
     for place in range(1, int(opened.page.get_attribute("#slider", "max")), 7):
