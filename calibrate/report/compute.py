@@ -91,7 +91,7 @@ def threshold_report(
     >>> report.verdict["judged_on"]
     'other rows'
     >>> round(report.verdict["before"]["count_ratio"]["estimate"], 2)
-    3.19
+    3.36
     """
     check_level(level)
     given = fitted(decision)
