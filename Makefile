@@ -44,7 +44,7 @@ clean:
 	$(PYTHON) -m venv .venv
 	$(INSTALL) --upgrade pip
 	$(PIP) install $(TORCH)
-	$(INSTALL) --editable .
+	$(INSTALL) --editable ".[onnx,report]"
 	touch $@
 
 .venv/installed-test: .venv/installed

@@ -19,6 +19,7 @@ _NAMES = {
     "Pipeline": "calibrate.pipeline",
     "ScoreHistogram": "calibrate.statistics",
     "ThresholdCurves": "calibrate.statistics",
+    "ThresholdReport": "calibrate.report",
     "block_coordinate_ascent": "calibrate.coordinate_ascent",
     "as_labels": "calibrate.data",
     "as_logits": "calibrate.data",
@@ -30,9 +31,10 @@ _NAMES = {
     "load": "calibrate.decision",
     "paired_differences": "calibrate.evaluation",
     "threshold_curves": "calibrate.statistics",
+    "threshold_report": "calibrate.report",
     "warmup": "calibrate.compilation",
 }
-_MODULES = ("corrections", "metrics", "objectives", "overrides", "risks")
+_MODULES = ("corrections", "metrics", "objectives", "overrides", "plot", "risks")
 _METHOD_ROOMS = ("calibrators", "rules")
 
 

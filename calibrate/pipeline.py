@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from html import escape
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,9 @@ from calibrate.data.logits import NanPolicy
 from calibrate.decision import Decision
 from calibrate.overrides import Override
 from calibrate.statistics import Evidence, RowsNeededError, ScoreHistogram
+
+if TYPE_CHECKING:
+    from calibrate.report import ThresholdReport
 
 
 class Pipeline(BaseEstimator):  # type: ignore[misc]
@@ -182,6 +186,7 @@ class Pipeline(BaseEstimator):  # type: ignore[misc]
         fit_once = FittedOnce() if shared is None else shared
         n_rows, positives = evidence.n_rows, int(evidence.positives.sum())
         names, probabilities = evidence.class_names, evidence.from_probabilities
+        given = [part.rows for part in (evidence, apart) if part is not None and part.has_rows]
         told: dict[str, Any] = {}
         if evidence.sampled:
             told["n_rows_sampled"] = evidence.rows.shape[0]
@@ -195,7 +200,8 @@ class Pipeline(BaseEstimator):  # type: ignore[misc]
             fitted, evidence = fit_once(step, evidence)
             self.calibrators_.append(fitted)
             apart = None if apart is None else apart.after(fitted.op_)
-        self.rule_ = self._fitted_rule(evidence if apart is None else apart)
+        last = evidence if apart is None else apart
+        self.rule_ = self._fitted_rule(last)
         self.decision_ = Decision(
             tuple(step.op_ for step in self.calibrators_),
             self.rule_.op_,
@@ -206,6 +212,8 @@ class Pipeline(BaseEstimator):  # type: ignore[misc]
                 "pipeline": [_describe(step) for step in (*self.calibrators_, self.rule_)],
                 "n_rows": n_rows,
                 "n_positives": positives,
+                "rule_positives": last.positives.tolist(),
+                "rows_sha256": [rows.fingerprint() for rows in given],
                 "input": "probabilities" if probabilities else "logits",
                 **told,
             },
@@ -274,6 +282,53 @@ class Pipeline(BaseEstimator):  # type: ignore[misc]
     def predict_proba(self, logits: Any, *, nan: NanPolicy = "raise") -> NDArray[np.float32]:
         """Calibrated probabilities, float32, (n_rows, n_classes)."""
         return self._decision().predict_proba(logits, nan=nan)
+
+    def report(
+        self,
+        logits: Any,
+        labels: Any,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        nan: NanPolicy = "raise",
+    ) -> ThresholdReport:
+        """What the fitted decision does to labelled rows, as numbers and as a page.
+
+        Parameters
+        ----------
+        logits, labels, nan
+            As in `calibrate.threshold_report`: rows that the pipeline was not fitted to, best.
+        path : path, optional
+            Where to write the page, one ``.html`` file that opens offline.
+
+        Returns
+        -------
+        ThresholdReport
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the input is not what it must be; the message says where.
+        OSError
+            If `path` cannot be written.
+        """
+        from calibrate.report import threshold_report
+
+        found = threshold_report(self._decision(), logits, labels, nan=nan)
+        if path is not None:
+            found.save_page(path)
+        return found
+
+    def _repr_html_(self) -> str:
+        """What was fitted, for a notebook."""
+        from calibrate.report import notebook
+
+        if not hasattr(self, "decision_"):
+            return f"<pre>{escape(repr(self))}</pre>"
+        return notebook.fitted(self.decision_.header()["provenance"])
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        # the base class draws a diagram of its parameters here
+        return {"text/plain": repr(self), "text/html": self._repr_html_()}
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted decision to a rule file; see `Decision.save`."""

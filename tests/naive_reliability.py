@@ -184,3 +184,38 @@ def false_discoveries_controlled(p_values, rate):
         if p <= rate * k / len(known):
             last = k
     return [c for _, c in known[:last]]
+
+
+def quantile(q, n, p):
+    """The least number of hits of `n` that is reached with a probability of at least `q`."""
+    total = 0.0
+    for hits in range(n + 1):
+        total += math.comb(n, hits) * p**hits * (1 - p) ** (n - hits)
+        if total >= q:
+            return hits
+    return n
+
+
+def diagram(scores, counts, positives, level):
+    """(cells, positives, mean p, low, high) of each group of bins that rise in their scores.
+
+    Groups hold about as much of ``p (1 - p)`` each: 15, or as many as can have 5 of it.
+    """
+    p = [float(probability(score)) for score in scores]
+    mass = [n * q * (1 - q) for n, q in zip(counts, p, strict=True)]
+    n_groups = min(max(int(sum(mass) / 5), 1), 15)
+    groups = [[] for _ in range(n_groups)]
+    before = 0.0
+    for b, own in enumerate(mass):
+        if counts[b]:
+            middle = (before + own / 2) / sum(mass)
+            groups[min(int(n_groups * middle), n_groups - 1)].append(b)
+        before += own
+    found = []
+    for group in filter(None, groups):
+        n, t = (int(sum(part[b] for b in group)) for part in (counts, positives))
+        mean = sum(counts[b] * p[b] for b in group) / n
+        tail = (1 - level) / 2
+        low, high = (quantile(q, n, mean) / n for q in (tail, 1 - tail))
+        found.append((n, t, mean, low, high))
+    return found

@@ -21,7 +21,8 @@ ROOMS = [
     {"base", "coordinate_ascent", "corrections", "label_shift", "logistic", "overrides"},
     {"hierarchy", "best_sets"},
     {"calibrators", "rules", "evaluation"},
-    {"pipeline", "onnx", "readable"},
+    {"report"},
+    {"pipeline", "plot", "onnx", "readable"},
     {"crossfit", "objectives", "torch"},
     {"adapters", "comparison", "compilation", "demo"},
     {"cli"},
@@ -43,6 +44,8 @@ ONLY_HERE = {
     "google": {"onnx"},
     "click": {"cli"},
     "tqdm": {"cli"},
+    "bokeh": {"report/html.py"},
+    "matplotlib": {"plot.py"},
 }
 """Where a heavy or special package may be imported."""
 
@@ -127,6 +130,7 @@ def loaded_after(code: str) -> set[str]:
 
 HEAVY = {
     "torch", "numba", "sklearn", "scipy", "onnx", "onnxruntime", "dask", "pandas", "matplotlib",
+    "bokeh",
 }  # fmt: skip
 
 

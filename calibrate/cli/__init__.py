@@ -18,7 +18,7 @@ from calibrate.cli.output import report_warnings
 
 _INTERRUPTED, _TERMINATED = 130, 143
 
-COMMANDS = ("fit", "apply", "compare", "inspect", "export", "demo", "warmup")
+COMMANDS = ("fit", "apply", "report", "compare", "inspect", "export", "demo", "warmup")
 
 
 class _Commands(click.Group):
@@ -44,7 +44,7 @@ class _Commands(click.Group):
                 if lost or isinstance(error, KeyboardInterrupt):
                     click.echo("interrupted", err=True)
                     ctx.exit(_INTERRUPTED)
-                if isinstance(error, ValueError | TypeError | OSError | EOFError):
+                if isinstance(error, ValueError | TypeError | OSError | EOFError | ImportError):
                     raise _Refused(str(error) or type(error).__name__) from error
                 raise
 
@@ -115,6 +115,7 @@ def main() -> None:
     calibrate fit val_logits.npy val_labels.npz -o rule.safetensors
     calibrate apply rule.safetensors new_logits.npy -o labels.jsonl
     calibrate export rule.safetensors -o rule.onnx      decide without calibrate
+    calibrate report rule.safetensors test_logits.npy test_labels.npz -o report.html
 
     Exit codes: 0 done, 2 refused or failed, 130 interrupted. Data goes to stdout, all else to
     stderr.

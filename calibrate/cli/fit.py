@@ -9,6 +9,7 @@ import click
 
 from calibrate.cli import named, options
 from calibrate.cli.output import emit_json, note, progress, refuse_overwrite
+from calibrate.cli.report import command_line
 
 if TYPE_CHECKING:
     from calibrate.crossfit import CrossFit
@@ -53,6 +54,13 @@ _RULES = ", ".join(named.step_names("rules"))
     metavar="FILE.json",
     help="Classes set by hand and labels per row, see below.",
 )
+@click.option(
+    "--report",
+    "report_page",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Also write the page of calibrate report on these rows, .html.",
+)
 @options.folds_option
 @options.groups_option
 @options.labels_options
@@ -69,6 +77,7 @@ def command(
     rule: str | None,
     metric: str | None,
     overrides: Path | None,
+    report_page: Path | None,
     folds: int | None,
     groups: str | None,
     force: bool,
@@ -114,25 +123,38 @@ def command(
     if groups is not None and folds == 0:
         raise click.UsageError("--groups says which rows stay in one fold: there are none")
     refuse_overwrite(output, force)
+    if report_page is not None:
+        refuse_overwrite(report_page, force)
     steps, last = _parse(calibrators, objective, rule, metric)
     if overrides is not None:
         last = options.overridden(last, overrides)
     from calibrate.evaluation.result import finite_or_none
     from calibrate.pipeline import Pipeline
+    from calibrate.report import threshold_report
+    from calibrate.report.html import scripts_of_bokeh
 
+    if report_page is not None:
+        scripts_of_bokeh()  # says now, not after the fit, that it is missing
     ids = options.read_groups(groups)
     rows = options.read_rows(logits, labels, **reading)
     if pos_weight:
         steps = _told_of_weights(steps, options.weights(pos_weight, rows))
     with progress(quiet, rows.source):
         decision, figures, found = _fitted(Pipeline(steps, last), rows, folds, ids, quiet)
+        page = None
+        if report_page is not None:
+            again = command_line(str(output), logits, labels)
+            page = threshold_report(decision, rows, command=again)
     # last, so that whatever ends the command before leaves no file
     decision.save(output)
+    if page is not None and report_page is not None:
+        page.save_page(report_page)
     if as_json:
         emit_json(
             "fit",
             {
                 "output": str(output),
+                **({} if report_page is None else {"report": str(report_page)}),
                 "provenance": decision.header()["provenance"],
                 "cross_fit": None if found is None else found.as_dict(),
                 "fitting_rows": {k: finite_or_none(v) for k, v in figures.items()},
@@ -140,6 +162,8 @@ def command(
         )
         return
     click.echo(f"wrote {output}: {' -> '.join(type(s).__name__ for s in (*steps, last))}")
+    if report_page is not None:
+        click.echo(f"wrote {report_page}")
     note(
         quiet,
         f"fitted on {rows.shape[0]:,} rows x {rows.shape[1]:,} classes, "

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from html import escape
 from typing import Any
 
 from calibrate.comparison.advice import advice
@@ -116,9 +118,19 @@ class Comparison:
         heads = ["pipeline", *COLUMNS.values()]
         lines = ["| " + " | ".join(heads) + " |", "|---|" + "---:|" * len(COLUMNS)]
         for name, summary in self.rows.items():
-            cells = [f"{summary[key]:.{2 if key.startswith('count') else 4}f}" for key in COLUMNS]
-            lines.append("| " + " | ".join([name, *cells]) + " |")
+            lines.append("| " + " | ".join([name, *_figures(summary)]) + " |")
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        """The tables and the advice, for a notebook."""
+        from calibrate.report import notebook
+
+        figures = [[name, *_figures(summary)] for name, summary in self.rows.items()]
+        parts = [notebook.table(["pipeline", *COLUMNS.values()], figures)]
+        heads, *differences = self._difference_rows()
+        if differences:
+            parts.append(notebook.table(heads, differences))
+        return "".join([*parts, f"<p>{escape(self.advice())}</p>"])
 
     def difference_table(self) -> str:
         """Figures less those of the first pipeline, with intervals, in at most 80 columns.
@@ -149,6 +161,11 @@ class Comparison:
             for name, found in self.differences.items()
         ]
         return rows
+
+
+def _figures(summary: Mapping[str, float | int]) -> list[str]:
+    """The columns of the table, as text."""
+    return [f"{summary[key]:.{2 if key.startswith('count') else 4}f}" for key in COLUMNS]
 
 
 def _with_reach(difference: Interval) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from calibrate.decision import Decision
 from calibrate.evaluation import Evaluation
-from calibrate.evaluation.result import finite_or_none
+from calibrate.evaluation.result import finite_or_none, plain
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +72,14 @@ class CrossFit:
             name: {key: finite_or_none(value) for key, value in part.items()}
             for name, part in self.summary().items()
         }
-        return {"folds": self.folds, "n_groups": self.n_groups, "seed": self.seed, **figures}
+        intervals = self.out_of_sample.intervals
+        return {
+            "folds": self.folds,
+            "n_groups": self.n_groups,
+            "seed": self.seed,
+            **figures,
+            "intervals": {name: plain(interval) for name, interval in intervals.items()},
+        }
 
 
 def optimism(

@@ -15,7 +15,9 @@ BINS_PER_LOGIT = 4.0
 N_LOGIT_BINS = 128
 """Bins of a quarter of a logit from -16 to 16, from which the groups are made."""
 
-_MOST_GROUPS = 15
+MOST_GROUPS = 15
+"""Groups of a line, at most."""
+
 _FEWEST_EVENTS = 5
 
 
@@ -55,9 +57,11 @@ def debiased_squared_ece(
     decomposition of the Brier score; Kumar, Liang and Ma (2019), Verified uncertainty calibration,
     section 4.
     """
-    group = _groups(cells)
-    place = (np.arange(len(cells))[:, None] * _MOST_GROUPS + group).ravel()
-    size = len(cells) * _MOST_GROUPS
+    centre = (np.arange(N_LOGIT_BINS) + 0.5) / BINS_PER_LOGIT - N_LOGIT_BINS / BINS_PER_LOGIT / 2
+    p = 1 / (1 + np.exp(-centre))
+    group = equal_groups(cells * p * (1 - p))
+    place = (np.arange(len(cells))[:, None] * MOST_GROUPS + group).ravel()
+    size = len(cells) * MOST_GROUPS
     n, y, gaps, variances = (
         np.bincount(place, weights=values.ravel(), minlength=size).reshape(len(cells), -1)
         for values in (cells, positives, gap, variance)
@@ -72,14 +76,22 @@ def debiased_squared_ece(
         return np.asarray(total / n.sum(axis=1))
 
 
-def _groups(cells: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The group of each bin, as many as can have 5 expected events each and at most 15."""
-    centre = (np.arange(N_LOGIT_BINS) + 0.5) / BINS_PER_LOGIT - N_LOGIT_BINS / BINS_PER_LOGIT / 2
-    p = 1 / (1 + np.exp(-centre))
-    mass = cells * p * (1 - p)
+def equal_groups(mass: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The group of each bin, as many as can have 5 expected events each and at most 15.
+
+    Parameters
+    ----------
+    mass : float64, (n_lines, n_bins)
+        Sum of ``p (1 - p)`` in each bin, bins in the order of p; each group gets about as much.
+
+    Returns
+    -------
+    int64, (n_lines, n_bins)
+        From 0 to `MOST_GROUPS` - 1, never falling along a line.
+    """
     after = np.cumsum(mass, axis=1)
-    before = np.concatenate([np.zeros((len(cells), 1)), after[:, :-1]], axis=1)
+    before = np.concatenate([np.zeros((len(mass), 1)), after[:, :-1]], axis=1)
     total = np.maximum(after[:, -1:], np.finfo(np.float64).tiny)
-    n_groups = np.clip((total / _FEWEST_EVENTS).astype(np.int64), 1, _MOST_GROUPS)
+    n_groups = np.clip((total / _FEWEST_EVENTS).astype(np.int64), 1, MOST_GROUPS)
     middle = (before + mass / 2) / total
     return np.asarray(np.minimum((n_groups * middle).astype(np.int64), n_groups - 1))

@@ -63,6 +63,7 @@ class LayersReport(Report):
             "prior_mean": None if lines is None else lines.prior_mean.tolist(),
             "prior_covariance": None if lines is None else lines.prior_covariance.tolist(),
             "shrinkage_quartiles": np.quantile(self.shrinkage, [0, 0.25, 0.5, 0.75, 1]).tolist(),
+            "shrinkage": np.round(self.shrinkage, 4).tolist(),
             "curve_roughness": None if curve is None else curve.roughness,
         }
 

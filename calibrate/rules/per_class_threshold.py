@@ -59,6 +59,7 @@ class ShrinkageReport(Report):
             "gap_standard_error": shrunk.gap_error if np.isfinite(shrunk.gap_error) else None,
             "offset": shrunk.offset,
             "mean_weight_from_positives": {str(k): v for k, v in self.weights.items()},
+            "weight": np.round(shrunk.weight, 4).tolist(),
         }
 
     def sentences(self) -> list[str]:
