@@ -138,7 +138,7 @@ def unpacked_ops(data: bytes) -> tuple[tuple[Op, ...], dict[str, Any]]:
         ) from error
     metadata = header.pop("__metadata__", {})
     if _KEY not in metadata:
-        raise ValueError(f"{what} is that of a safetensors file, but not a rule of calibrate")
+        raise ValueError(f"{what} is a safetensors file, but not a rule of calibrate")
     for name, stored in header.items():
         _check_type(name, stored["dtype"], what)
     return _ops(metadata[_KEY], arrays, what)
