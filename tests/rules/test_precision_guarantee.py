@@ -197,7 +197,8 @@ def test_its_report_says_what_is_promised():
     )
 
     assert each.sentences()[0] == (
-        "precision on new rows is above 0.9, with confidence 0.95 for each class: 1 of 1 classes"
+        "precision on new rows is above 0.9, with confidence 0.95 for each class: 1 of 1 classes, "
+        "as long as precision does not fall where scores rise"
     )
     assert each.sentences()[1].startswith(f"of these 200 of {each.predicted[0]} predictions")
     assert "for all classes together" in together.sentences()[0]
