@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from functools import lru_cache
 from typing import cast
 
@@ -14,7 +15,7 @@ from calibrate.torch.rows import expected_counts, top_mask
 from calibrate.torch.twin import Twin
 
 
-class Rule(Twin):
+class Rule(Twin, ABC):
     """A decision as a module: calibrated logits to a mask."""
 
     @property
@@ -22,9 +23,9 @@ class Rule(Twin):
         """The most labels that a row can get, if that is known."""
         return None
 
+    @abstractmethod
     def forward(self, logits: Tensor) -> Tensor:
         """Which labels the rows get, bool, (n_rows, n_classes)."""
-        raise NotImplementedError
 
 
 class Threshold(Rule):
@@ -62,9 +63,9 @@ class Highest(Rule):
         """What is ranked; ``-inf`` is never predicted."""
         return logits
 
+    @abstractmethod
     def counts(self, scores: Tensor) -> Tensor:
         """How many labels each row gets, int64, (n_rows,)."""
-        raise NotImplementedError
 
     def forward(self, logits: Tensor) -> Tensor:
         """Which labels the rows get."""
