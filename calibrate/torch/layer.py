@@ -147,10 +147,11 @@ class DecisionLayer(KeepsItsTypes):
         rows = self._rows(logits)
         if threshold is not None:
             self._check_threshold(threshold)
-            return self.calibrated(logits) >= rules.compared(threshold)
+            return rules.passing(self.calibrated(logits), rules.compared(threshold))
         for step in self.steps[: self._n_first]:
             rows = step(rows)
-        mask: Tensor = self.rule(rows) if self.raw_threshold is None else rows >= self.raw_threshold
+        folded = self.raw_threshold
+        mask = self.rule(rows) if folded is None else rules.passing(rows, folded)
         return mask.reshape(logits.shape)
 
     def calibrated(self, logits: Tensor) -> Tensor:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from calibrate.torch.processor import by_kernels, highest
+
 LOWEST = torch.finfo(torch.float32).min
 
 
@@ -49,35 +51,31 @@ def top_mask(scores: Tensor, k: Tensor, most: int | None) -> Tensor:
     -------
     bool, (n_rows, n_classes)
     """
+    if by_kernels(scores):
+        mask: Tensor = highest(scores, k)
+        return mask
     lowest = _lowest_kept(scores, k, most)[:, None]
-    if not _data_decides(scores):
-        above, tied = scores > lowest, scores == lowest
-        room = k - above.sum(dim=1)
-        return above | (tied & (tied.cumsum(dim=1, dtype=torch.int32) <= room[:, None]))
-    mask = scores >= lowest
-    crowded = (mask.sum(dim=1) > k).nonzero()[:, 0]
-    if len(crowded):
-        some, least = scores[crowded], lowest[crowded]
-        above, tied = some > least, some == least
-        room = k[crowded] - above.sum(dim=1)
-        mask[crowded] = above | (tied & (tied.cumsum(dim=1) <= room[:, None]))
-    return mask
+    above, tied = scores > lowest, scores == lowest
+    room = k - above.sum(dim=1)
+    return above | (tied & (tied.cumsum(dim=1, dtype=torch.int32) <= room[:, None]))
+
+
+def without_nan(logits: Tensor) -> Tensor:
+    """The logits with ``-inf`` for nan."""
+    looked_at = by_kernels(logits) and not torch.compiler.is_compiling() and logits.numel() > 0
+    # the highest of all is nan if any is; as a rule none is, and there is nothing to copy
+    if looked_at and not logits.detach().amax().isnan():
+        return logits
+    return torch.where(logits.isnan(), -torch.inf, logits)
 
 
 def _lowest_kept(scores: Tensor, k: Tensor, most: int | None) -> Tensor:
     """The lowest of the ``k`` highest scores of each row; nan, which none is, for k = 0."""
     n_classes = scores.shape[1]
     width = n_classes if most is None else min(most, n_classes)
-    if width > 0 and _data_decides(scores) and k.numel():
-        width = min(width, int(k.max()))
     if width == 0:
         return scores.new_full((scores.shape[0],), torch.nan)
-    highest = torch.topk(scores, width, dim=1).values
+    ranked = torch.topk(scores, width, dim=1).values
     place = (k - 1).clamp(min=0)[:, None]
-    lowest = highest.gather(1, place)[:, 0].clamp(min=LOWEST)
+    lowest = ranked.gather(1, place)[:, 0].clamp(min=LOWEST)
     return torch.where(k > 0, lowest, torch.nan)
-
-
-def _data_decides(scores: Tensor) -> bool:
-    """Whether numbers may be looked at to choose the way: no graph, no device to wait for."""
-    return scores.device.type == "cpu" and not torch.compiler.is_compiling()

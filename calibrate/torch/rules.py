@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
-from functools import lru_cache
 from typing import cast
 
 import torch
 from torch import Tensor
 
 from calibrate import ops
-from calibrate.torch.rows import expected_counts, top_mask
+from calibrate.torch.processor import at_least, by_kernels, counts_by_law, step_text
+from calibrate.torch.rows import expected_counts, top_mask, without_nan
 from calibrate.torch.twin import Twin
 
 
@@ -41,7 +40,15 @@ class Threshold(Rule):
 
     def forward(self, logits: Tensor) -> Tensor:
         """Which labels the rows get."""
-        return logits >= self.passes
+        return passing(logits, self.passes)
+
+
+def passing(logits: Tensor, threshold: Tensor) -> Tensor:
+    """``logits >= threshold``."""
+    if torch.compiler.is_compiling() and by_kernels(logits):
+        mask: Tensor = at_least(logits, threshold)
+        return mask
+    return logits >= threshold
 
 
 def compared(threshold: Tensor) -> Tensor:
@@ -70,7 +77,7 @@ class Highest(Rule):
     def forward(self, logits: Tensor) -> Tensor:
         """Which labels the rows get."""
         # nan would be taken for the highest of all
-        scores = self.scores(torch.where(logits.isnan(), -torch.inf, logits))
+        scores = self.scores(without_nan(logits))
         return top_mask(scores, self.counts(scores), self.k_max)
 
     def _bounded(self, k: Tensor, n_classes: int) -> Tensor:
@@ -90,11 +97,29 @@ class TopK(Highest):
         return torch.full((n_rows,), k, dtype=torch.int64, device=scores.device)
 
 
-class ExpectedCountTopK(Highest):
+class ByLaw(Highest):
+    """The highest logits of each row, as many as the law of its number of labels says.
+
+    The number comes from numpy, whatever the device.
+    """
+
+    def derive(self, op: ops.Op) -> None:
+        """The step as a text, which a step of a graph can take."""
+        self._step = step_text(op)
+
+    def counts(self, scores: Tensor) -> Tensor:
+        """How many labels each row gets."""
+        counts: Tensor = counts_by_law(scores, self._step)
+        return counts
+
+
+class ExpectedCountTopK(ByLaw):
     """The highest logits of each row, as many as are expected."""
 
     def counts(self, scores: Tensor) -> Tensor:
         """How many labels each row gets."""
+        if by_kernels(scores):
+            return super().counts(scores)
         k = torch.floor(expected_counts(scores) + cast(float, self.numbers["offset"]))
         return self._bounded(k, scores.shape[1])
 
@@ -129,11 +154,13 @@ class WeightedTopK(TopK):
         return torch.where(logits == -torch.inf, -torch.inf, weighted)
 
 
-class LargestGap(Highest):
+class LargestGap(ByLaw):
     """What lies above the largest gap between two neighbouring probabilities of a row."""
 
     def counts(self, scores: Tensor) -> Tensor:
         """How many labels each row gets."""
+        if by_kernels(scores):
+            return super().counts(scores)
         falling = scores.sort(dim=1, descending=True).values.to(torch.float64)
         if falling.shape[1] < 2:
             return torch.zeros(len(falling), dtype=torch.int64, device=scores.device)
@@ -142,42 +169,6 @@ class LargestGap(Highest):
         gaps = torch.where(falling[:, 1:] == -torch.inf, 0.0, gaps)
         widest, place = gaps.max(dim=1)
         return torch.where(widest > 0, place + 1, 0)
-
-
-class ByLaw(Highest):
-    """The highest logits of each row, as many as the law of its number of labels says.
-
-    The number comes from numpy, whatever the device: scores go to the processor and back.
-    """
-
-    def derive(self, op: ops.Op) -> None:
-        """The step as a text, which a step of a graph can take."""
-        self._step = json.dumps({"op": op.wire_name, **op.numbers()}, sort_keys=True)
-
-    def counts(self, scores: Tensor) -> Tensor:
-        """How many labels each row gets."""
-        counts: Tensor = counts_by_law(scores, self._step)
-        return counts
-
-
-@torch.library.custom_op("calibrate::counts_by_law", mutates_args=())
-def counts_by_law(scores: Tensor, step: str) -> Tensor:
-    """How many labels each row gets: one step of a graph, which compiling does not look into."""
-    counts = _step_of(step).counts(scores.detach().cpu().numpy())
-    return torch.from_numpy(counts).to(scores.device)
-
-
-@counts_by_law.register_fake
-def _(scores: Tensor, step: str) -> Tensor:  # noqa: ARG001
-    return scores.new_empty((scores.shape[0],), dtype=torch.int64)
-
-
-@lru_cache
-def _step_of(text: str) -> ops.HighestOp:
-    numbers = json.loads(text)
-    op = ops.OPS[numbers.pop("op")](**numbers)
-    assert isinstance(op, ops.HighestOp)
-    return op
 
 
 class BatchPlugIn(Rule):

@@ -26,7 +26,7 @@ class Affine(Twin):
 
     def forward(self, logits: Tensor) -> Tensor:
         """Calibrated logits."""
-        return logits * self.scale + self.shift
+        return (logits * self.scale).add_(self.shift)
 
 
 class RowAffine(Twin):
@@ -37,7 +37,7 @@ class RowAffine(Twin):
 
     def forward(self, logits: Tensor) -> Tensor:
         """Calibrated logits."""
-        return logits * self.scale + self.shift + self._terms(logits)[:, None]
+        return (logits * self.scale).add_(self.shift).add_(self._terms(logits)[:, None])
 
     def _terms(self, logits: Tensor) -> Tensor:
         """The term of each row, float32, (n_rows,)."""

@@ -211,6 +211,29 @@ def test_compiled_and_exported_it_decides_the_same(rule: str):
         assert np.array_equal(exported(logits[:n_rows]).numpy(), expected)
 
 
+@pytest.mark.parametrize("rule", [rule for rule in RULES if rule not in BY_LAW])
+@pytest.mark.parametrize("strict", [True, False])
+def test_an_exported_program_runs_without_this_package(rule: str, strict: bool):
+    layer = DecisionLayer(cal.Decision((STEPS["row_affine, count"],), RULES[rule], N_CLASSES))
+    logits = torch.from_numpy(hard_logits(np.random.default_rng(12), 8, N_CLASSES))
+
+    graph = torch.export.export(layer, (logits,), strict=strict).graph
+
+    assert not [node for node in graph.nodes if "calibrate" in str(node.target)]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("rule", [rule for rule in RULES if rule not in BY_LAW])
+def test_traced_it_decides_other_rows_too(rule: str):
+    decision = cal.Decision((STEPS["affine"],), RULES[rule], N_CLASSES)
+    rows = hard_logits(np.random.default_rng(16), 60, N_CLASSES)
+    traced = torch.jit.trace(DecisionLayer(decision), torch.from_numpy(rows[:30]))
+
+    found = traced(torch.from_numpy(rows[30:]))
+
+    assert np.array_equal(found.numpy(), mask_of(decision, rows[30:]))
+
+
 @pytest.mark.parametrize("step", STEPS)
 def test_every_calibration_compiles_in_one_graph(step: str):
     decision = cal.Decision((STEPS[step],), RULES["bounded_threshold"], N_CLASSES)
