@@ -12,9 +12,10 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from calibrate import storage
+from calibrate import storage, threads
 from calibrate.data.logits import LogitSource, NanPolicy, as_logits
 from calibrate.data.names import as_class_names, names_hash
+from calibrate.data.steps import applied
 from calibrate.ops import (
     BatchOp,
     CalibrationOp,
@@ -197,7 +198,7 @@ class Decision:
 
         def on_block(start: int, logits: Float32) -> tuple[int, RowLabels]:
             for step in steps:
-                logits = step.apply(logits)
+                logits = applied(step, logits)
             logits.flags.writeable = False
             return start, decide(logits)
 
@@ -279,6 +280,21 @@ class Decision:
         return _decision(*storage.unpacked_ops(data), "the content")
 
 
+def decided(rule: DecisionOp, logits: Float32) -> RowLabels:
+    """What ``rule.decide(logits)`` says, compiled and on all threads; `logits` are calibrated."""
+    decide = _with_kernels(rule)
+    parts: dict[int, RowLabels] = {}
+
+    def work(first: int, last: int) -> None:
+        parts[first] = decide(logits[first:last])
+
+    threads.over_ranges(work, len(logits))
+    found = [parts[first] for first in sorted(parts)]
+    counts = np.concatenate([np.diff(part.indptr) for part in found])
+    indices = np.concatenate([part.indices for part in found])
+    return RowLabels(np.concatenate([[0], np.cumsum(counts)]), indices)
+
+
 def _with_kernels(rule: DecisionOp) -> Callable[[Float32], RowLabels]:
     """What ``rule.decide`` does, compiled."""
     if isinstance(rule, Threshold):
@@ -289,7 +305,9 @@ def _with_kernels(rule: DecisionOp) -> Callable[[Float32], RowLabels]:
 def _passing(rule: Threshold, logits: Float32) -> RowLabels:
     from calibrate.kernels.rows import passing
 
-    thresholds = np.ascontiguousarray(np.broadcast_to(rule.threshold, logits.shape[1:]))
+    # a calibrated logit may overflow to inf, which passes inf, but nothing passes nan
+    passes = np.where(np.isposinf(rule.threshold), np.float32(np.nan), rule.threshold)
+    thresholds = np.ascontiguousarray(np.broadcast_to(passes, logits.shape[1:]))
     counts = np.empty(len(logits), dtype=np.int64)
     indices = np.empty(logits.size // 8, dtype=np.int32)
     found = passing(logits, thresholds, counts, indices)

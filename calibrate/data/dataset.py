@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from calibrate import threads
 from calibrate.data.labels import Labels, as_labels
 from calibrate.data.logits import LogitSource, NanPolicy, as_logits
+from calibrate.data.steps import applied
 from calibrate.ops import CalibrationOp, ElementwiseOp, Float32, RowOp, flat
 
 Result = TypeVar("Result")
@@ -48,6 +49,12 @@ class Block:
     scores: NDArray[np.float32]
     indptr: NDArray[np.int64]
     indices: NDArray[np.int32]
+
+    def part(self, first: int, last: int) -> Block:
+        """Some rows of the block, where they lie."""
+        indptr = self.indptr[first : last + 1]
+        indices = self.indices[indptr[0] : indptr[-1]]
+        return Block(self.start + first, self.scores[first:last], indptr - indptr[0], indices)
 
 
 class Piece(NamedTuple):
@@ -123,7 +130,10 @@ class KnownTerms:
 def stepped(steps: Sequence[ElementwiseOp | KnownTerms], scores: Float32, start: int) -> Float32:
     """Scores of the rows from `start` on after all steps."""
     for step in steps:
-        scores = step.apply(scores, start) if isinstance(step, KnownTerms) else step.apply(scores)
+        if isinstance(step, KnownTerms):
+            scores = step.apply(scores, start)
+        else:
+            scores = applied(step, scores)
     return scores
 
 

@@ -22,7 +22,7 @@ rounding to float32 does not make two scores equal.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -30,7 +30,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibrate.data import Block, LabelledLogits
+from calibrate.data.dataset import STRIP_CELLS
 from calibrate.data.logits import NanPolicy
+from calibrate.decision import decided
 from calibrate.evaluation.counts import Counts, mean, thirds
 from calibrate.evaluation.inputs import calibrated, check_rows, fitted, frequency_counts, rows_for
 from calibrate.evaluation.intervals import (
@@ -53,7 +55,7 @@ from calibrate.evaluation.ranking import (
 from calibrate.evaluation.reliability import CalibrationReport, calibration_report
 from calibrate.evaluation.result import Evaluation
 from calibrate.metrics import f_beta
-from calibrate.ops import RowLabels
+from calibrate.ops import DecisionOp, RowLabels
 
 __all__ = [
     "CalibrationReport",
@@ -173,6 +175,7 @@ def evaluate_rows(
     *,
     beta: float = 1.0,
     ranking: bool = True,
+    losses: bool = True,
     frequency: Any = None,
     level: float = 0.95,
 ) -> Evaluation:
@@ -185,6 +188,8 @@ def evaluate_rows(
         Without steps: the decision brings its own.
     beta, ranking, frequency, level
         As in `evaluate`.
+    losses : bool
+        Without them all figures are left out that speak of probabilities.
 
     Raises
     ------
@@ -210,14 +215,12 @@ def evaluate_rows(
         frequency = frequency_counts(frequency, n_classes)
     if decision.adapts:
         decision = decision.adapted(rows.source)
-    judged = (
-        (replace(block, scores=decision.calibrate(block.scores)), decision.decide(block.scores))
-        for block in rows.blocks()
-    )
+    scores = calibrated(decision, rows)
     found = evaluate_decided(
         rows,
-        judged,
+        _judged(decision.rule, scores),
         lambda: decision.blocks(rows.source),
+        losses=losses,
         beta=beta,
         frequency=frequency,
         level=level,
@@ -225,7 +228,6 @@ def evaluate_rows(
     named = replace(found, class_names=rows.class_names or decision.class_names)
     if not ranking:
         return named
-    scores = calibrated(decision, rows)
     by_class = average_precision_by_class(scores)
     return replace(
         named,
@@ -239,11 +241,21 @@ def evaluate_rows(
     )
 
 
+def _judged(rule: DecisionOp, scores: LabelledLogits) -> Iterator[tuple[Block, RowLabels]]:
+    """Blocks of calibrated logits, and what the rule decides about them."""
+    height = max(1, STRIP_CELLS // scores.shape[1])
+    for block in scores.passes():
+        for first in range(0, len(block.scores), height):
+            part = block.part(first, min(first + height, len(block.scores)))
+            yield part, decided(rule, part.scores)
+
+
 def evaluate_decided(
     rows: LabelledLogits,
     judged: Iterable[tuple[Block, RowLabels]],
     decided_again: Decided,
     *,
+    losses: bool = True,
     beta: float = 1.0,
     frequency: NDArray[np.int64] | None = None,
     level: float = 0.95,
@@ -263,6 +275,8 @@ def evaluate_decided(
         decided.
     decided_again : callable
         The labels decided once more, as (first row, labels) of consecutive blocks.
+    losses : bool
+        Without them all figures are left out that speak of probabilities.
     beta : float
     frequency : int64, (n_classes,), optional
     level : float
@@ -271,14 +285,15 @@ def evaluate_decided(
         then over the groups, as are the influences; those of each class take rows as they are.
     """
     n_rows, n_classes = rows.shape
-    counts, losses = Counts.before(rows), Losses.zero(n_rows, n_classes)
-    for block, decided in judged:
-        counts.add(block, decided)
-        losses.add(block)
+    counts, cost = Counts.before(rows), Losses.zero(n_rows, n_classes) if losses else None
+    for block, labels in judged:
+        counts.add(block, labels)
+        if cost is not None:
+            cost.add(block)
     frequency = rows.labels.positives if frequency is None else frequency
     summary = (
         _summary(counts, beta, thirds(frequency))
-        | losses.summary(counts.row_true)
+        | ({} if cost is None else cost.summary(counts.row_true))
         | {
             "macro_ap": math.nan,
             "micro_ap": math.nan,
@@ -292,7 +307,7 @@ def evaluate_decided(
     return Evaluation(
         summary,
         _per_class(counts, beta, level)
-        | losses.per_class()
+        | ({} if cost is None else cost.per_class())
         | {"average_precision": np.full(n_classes, math.nan)},
         rows.class_names,
         {
@@ -300,6 +315,7 @@ def evaluate_decided(
             for name, bounds in BOUNDS.items()
         },
         influence,
+        counts.row_predicted,
     )
 
 

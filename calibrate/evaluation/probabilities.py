@@ -19,6 +19,8 @@ from calibrate.ops import expected_counts
 N_BINS = 15
 """Bins of the calibration error, of equal width in probability as in Guo et al., 2017."""
 
+_APART = 8
+
 
 @dataclass(frozen=True, eq=False)
 class Losses:
@@ -30,8 +32,7 @@ class Losses:
     log_loss, brier : float64, (n_classes,)
     gap : float64, (n_classes, N_BINS)
         Sum of ``p - y`` in each bin of p.
-    bin_cells, bin_positives : int64, (n_classes, N_LOGIT_BINS)
-    bin_gap, bin_variance : float64, (n_classes, N_LOGIT_BINS)
+    bins : float64, (n_classes, N_LOGIT_BINS, 4)
         Cells, positives, sum of ``p - y`` and of ``p (1 - p)`` in each bin of the logit.
     row_expected : float64, (n_rows,)
         Sum of the probabilities of the row.
@@ -41,25 +42,20 @@ class Losses:
     log_loss: NDArray[np.float64]
     brier: NDArray[np.float64]
     gap: NDArray[np.float64]
-    bin_cells: NDArray[np.int64]
-    bin_positives: NDArray[np.int64]
-    bin_gap: NDArray[np.float64]
-    bin_variance: NDArray[np.float64]
+    bins: NDArray[np.float64]
     row_expected: NDArray[np.float64]
 
     @classmethod
     def zero(cls, n_rows: int, n_classes: int) -> Losses:
         """Sums over no rows, with room for the counts of `n_rows`."""
-        per_bin = (n_classes, N_LOGIT_BINS)
+        # classes that lie a power of 2 apart would take each other's place in the cache
+        apart = np.zeros((n_classes, N_LOGIT_BINS + _APART, 4))
         return cls(
             scored=np.zeros(n_classes, dtype=np.int64),
             log_loss=np.zeros(n_classes),
             brier=np.zeros(n_classes),
             gap=np.zeros((n_classes, N_BINS)),
-            bin_cells=np.zeros(per_bin, dtype=np.int64),
-            bin_positives=np.zeros(per_bin, dtype=np.int64),
-            bin_gap=np.zeros(per_bin),
-            bin_variance=np.zeros(per_bin),
+            bins=apart[:, :N_LOGIT_BINS],
             row_expected=np.zeros(n_rows),
         )
 
@@ -69,9 +65,7 @@ class Losses:
         def add(first: int, last: int) -> None:
             add_losses(
                 block.scores, block.indptr, block.indices, first, last,
-                self.scored, self.log_loss, self.brier, self.gap,
-                self.bin_cells, self.bin_positives, self.bin_gap, self.bin_variance,
-                BINS_PER_LOGIT,
+                self.scored, self.log_loss, self.brier, self.gap, self.bins, BINS_PER_LOGIT,
             )  # fmt: skip
 
         def count(first: int, last: int) -> None:
@@ -88,14 +82,11 @@ class Losses:
 
     def debiased_by_class(self) -> NDArray[np.float64]:
         """Debiased squared calibration error of each class, (n_classes,); nan where undefined."""
-        return debiased_squared_ece(
-            self.bin_cells, self.bin_positives, self.bin_gap, self.bin_variance
-        )
+        return debiased_squared_ece(*np.moveaxis(self.bins, -1, 0))
 
     def per_class(self) -> dict[str, NDArray[Any]]:
         """Expected counts and calibration errors by class, float64, nan where undefined."""
-        positives, gap = self.bin_positives.sum(axis=1), self.bin_gap.sum(axis=1)
-        variance = self.bin_variance.sum(axis=1)
+        _, positives, gap, variance = self.bins.sum(axis=1).T
         expected = positives + gap
         with np.errstate(divide="ignore", invalid="ignore"):
             return {
@@ -114,15 +105,14 @@ class Losses:
         row_true : int64, (n_rows,)
             True labels of each row.
         """
-        n_scored, positives = int(self.scored.sum()), int(self.bin_positives.sum())
+        n_scored, positives = int(self.scored.sum()), int(self.bins[..., 1].sum())
         by_class, debiased = self.ece_by_class(), self.debiased_by_class()
         pooled = math.fsum(abs(math.fsum(gap)) for gap in self.gap.T)
-        bin_gap, bin_variance = (
+        cells, positives_of, bin_gap, bin_variance = (
             np.array([math.fsum(sums) for sums in table.T])
-            for table in (self.bin_gap, self.bin_variance)
+            for table in np.moveaxis(self.bins, -1, 0)
         )
-        counts = (self.bin_cells.sum(axis=0), self.bin_positives.sum(axis=0))
-        bins = (part[None] for part in (*counts, bin_gap, bin_variance))
+        bins = (part[None] for part in (cells, positives_of, bin_gap, bin_variance))
         log_loss = math.fsum(self.log_loss)
         return {
             "log_loss": ratio(log_loss, n_scored),

@@ -64,6 +64,8 @@ class Evaluation:
     influence : dict of str to float64, (n_rows,)
         What each row adds to the same figures, which `paired_differences` needs; of each group,
         (n_groups,), where `calibrate.cross_fit` was given groups.
+    row_predicted : int64, (n_rows,)
+        How many labels each row got.
     """
 
     summary: dict[str, float | int]
@@ -71,6 +73,7 @@ class Evaluation:
     class_names: tuple[str, ...] | None = None
     intervals: dict[str, Interval] = field(default_factory=dict)
     influence: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    row_predicted: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values without the influences; what is not a finite number becomes None."""

@@ -124,6 +124,21 @@ class PiecewiseLinear(ElementwiseOp):
         """What `apply` does between each knot and the next."""
         return _Segments.of(self, np.float32)
 
+    @cached_property
+    def knots_by_key(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """How many knots lie at or below the logits that begin with the same 18 bits.
+
+        The fewest and the most, int32, (262_144,) each, for a map that serves all classes.
+        """
+        heads = np.arange(1 << 18, dtype=np.uint32) << np.uint32(14)
+        ends = heads.view(np.float32), (heads | np.uint32(0x3FFF)).view(np.float32)
+        fewest, most = (np.searchsorted(self.knots, end, side="right") for end in ends)
+        # the bits of negative numbers rise as the numbers fall
+        fewest, most = np.minimum(fewest, most), np.maximum(fewest, most)
+        # infinity and what is no number begin alike
+        fewest[~np.isfinite(ends[0])], most[~np.isfinite(ends[0])] = 0, len(self.knots)
+        return fewest.astype(np.int32), most.astype(np.int32)
+
     def columns(self, start: int, stop: int) -> PiecewiseLinear:
         """The same step for the classes ``start:stop`` alone."""
         if len(self.below) == 1:

@@ -10,7 +10,6 @@ import scipy
 from numpy.typing import NDArray
 
 import calibrate
-from calibrate.data import LabelledLogits
 from calibrate.data.logits import NanPolicy
 from calibrate.decision import Decision
 from calibrate.evaluation import Evaluation, evaluate_rows
@@ -18,6 +17,7 @@ from calibrate.evaluation.cox import adjusted_p_values, cox_lines
 from calibrate.evaluation.diagrams import diagrams_by_class, pooled_diagram
 from calibrate.evaluation.inputs import calibrated, check_rows, fitted, rows_for
 from calibrate.evaluation.intervals import check_level
+from calibrate.evaluation.ranking import average_precision_by_class
 from calibrate.ops import BoundedThreshold, Threshold
 from calibrate.report.attention import attention
 from calibrate.report.overview import by_frequency, labels_of_rows, pooled_reliability
@@ -100,10 +100,12 @@ def threshold_report(
     rows.check_in_place()
     decision = given.adapted(rows.source) if given.adapts else given
     raw = Decision((), Threshold(np.array(0, np.float32)), given.n_classes)
-    before = evaluate_rows(raw, rows, ranking=False, level=level)
-    after = evaluate_rows(decision, rows, level=level)
-    histogram = ScoreHistogram.of(calibrated(decision, rows))
-    per_class = _class_figures(decision, before, after, histogram)
+    before = evaluate_rows(raw, rows, ranking=False, losses=False, level=level)
+    after = evaluate_rows(decision, rows, ranking=False, level=level)
+    scores = calibrated(decision, rows)
+    histogram = ScoreHistogram.of(scores)
+    by_class = average_precision_by_class(scores)
+    per_class = _class_figures(decision, before, after, by_class, histogram)
     doubts = attention(given.provenance, per_class, _FALSE_DISCOVERY_RATE)
     return ThresholdReport(
         verdict=verdict(given, rows, before, after),
@@ -112,7 +114,7 @@ def threshold_report(
             "reliability": pooled_reliability(pooled_diagram(histogram, level)),
             "by_frequency": by_frequency(per_class),
             "labels_of_rows": labels_of_rows(
-                np.diff(rows.labels.indptr), _row_counts(raw, rows), _row_counts(decision, rows)
+                np.diff(rows.labels.indptr), before.row_predicted, after.row_predicted
             ),
         },
         per_class=per_class,
@@ -124,7 +126,11 @@ def threshold_report(
 
 
 def _class_figures(
-    decision: Decision, before: Evaluation, after: Evaluation, histogram: ScoreHistogram
+    decision: Decision,
+    before: Evaluation,
+    after: Evaluation,
+    average_precision: NDArray[np.float64],
+    histogram: ScoreHistogram,
 ) -> dict[str, NDArray[Any]]:
     """The columns of the class table, (n_classes,); see `ThresholdReport`."""
     threshold = np.full(decision.n_classes, np.nan)
@@ -142,7 +148,8 @@ def _class_figures(
         **{name: new[name] for name in ("tp", "predicted", "precision", "recall", "f")},
         **{name: new[name] for name in ("f_low", "f_high", "count_ratio")},
         **{f"{name}_before": old[name] for name in ("predicted", "f", "count_ratio")},
-        **{name: new[name] for name in ("average_precision", "ece")},
+        "average_precision": average_precision,
+        "ece": new["ece"],
         "cox_slope": lines.slope,
         "cox_intercept": lines.intercept,
         "cox_q": adjusted_p_values(lines.p),
@@ -165,11 +172,6 @@ def _learned(decision: Decision, name: str) -> NDArray[np.float64]:
         if isinstance(values, tuple) and len(values) == decision.n_classes:
             found[:] = values
     return found
-
-
-def _row_counts(decision: Decision, rows: LabelledLogits) -> NDArray[np.int64]:
-    """How many labels each row gets, (n_rows,)."""
-    return np.concatenate([np.diff(labels.indptr) for _, labels in decision.blocks(rows.source)])
 
 
 def _curves(histogram: ScoreHistogram, level: float) -> ClassCurves:

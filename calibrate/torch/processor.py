@@ -53,6 +53,7 @@ def highest(scores: Tensor, k: Tensor) -> Tensor:
     from calibrate.kernels.rows import highest as classes_of
 
     bits = np.ascontiguousarray(scores.detach().numpy()).view(np.int32)
+    bits.flags.writeable = False  # the form in which `calibrate warmup` has compiled the kernel
     wanted = np.ascontiguousarray(k.numpy())
     counts, classes = np.empty_like(wanted), np.empty(int(wanted.sum()), dtype=np.int32)
     found = classes_of(bits, wanted, counts, classes)

@@ -58,11 +58,10 @@ def test_a_loss_far_out_keeps_its_digits():
 def test_a_bin_has_its_upper_edge():
     scored, log_loss, brier = np.zeros(1, np.int64), np.zeros(1), np.zeros(1)
     gap = np.zeros((1, 2))
-    by_logit = [np.zeros((1, 8), dtype) for dtype in (np.int64, np.int64, float, float)]
     true = np.array([0, 0, 0], dtype=np.int64), np.empty(0, dtype=np.int32)
     scores = np.float32([[0.0], [np.log(3)]])
 
-    add_losses(scores, *true, 0, 1, scored, log_loss, brier, gap, *by_logit, 4.0)
+    add_losses(scores, *true, 0, 1, scored, log_loss, brier, gap, np.zeros((1, 8, 4)), 4.0)
 
     np.testing.assert_allclose(gap, [[0.5, 0.75]], rtol=1e-7)
     np.testing.assert_array_equal(scored, [2])
