@@ -23,7 +23,7 @@ from pathlib import Path
 from suite import machine, peers, report
 from suite.case import TINY_CLASSES, TINY_ROWS, Case, make
 from suite.fresh import FreshRunError, in_fresh_process
-from suite.jobs import JOBS, PEERS_ALONE, Job
+from suite.jobs import JOBS, Job
 from suite.progress import say
 from suite.record import (
     ANONYMOUS_LIMIT,
@@ -107,13 +107,14 @@ def run(options: argparse.Namespace, folder: Path, tiny_folder: Path) -> Record:
 def _job_record(job: Job, rounds: Rounds) -> JobRecord:
     reads = Spread.of(rounds.stream_reads[job.name])
     mapped = Spread.of(rounds.memmap_over_ram[job.name])
+    most = job.most_reads
     return JobRecord(
         job.name,
         job.title,
         rounds.digests[job.name],
         Spread.of(rounds.seconds[job.name]),
         reads,
-        Target(job.most_reads, reads.median <= job.most_reads),
+        None if most is None else Target(most, reads.median <= most),
         mapped,
         Target(MOST_MEMMAP_OVER_RAM, mapped.median <= MOST_MEMMAP_OVER_RAM),
     )
@@ -149,7 +150,7 @@ def _run_limited(job: JobRecord, folder: Path, tiny: Path, failures: list[str]) 
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
-    names = [*(job.name for job in JOBS), *PEERS_ALONE]
+    names = [job.name for job in JOBS]
 
     def some_jobs(text: str) -> list[str]:
         wanted = text.split(",")

@@ -32,7 +32,7 @@ class Job:
     name, title : str
         For the command line, and for the table.
     run : callable
-    most_reads : float
+    most_reads : float, optional
         The target: stream reads it may take.
     rival : (name of a peer, factor), optional
         How many times faster than this peer it must be.
@@ -41,7 +41,7 @@ class Job:
     name: str
     title: str
     run: Callable[[Case], Result]
-    most_reads: float
+    most_reads: float | None = None
     rival: tuple[str, float] | None = None
 
 
@@ -91,6 +91,10 @@ def _apply(decision: Decision, case: Case) -> Result:
     return {"indptr": labels.indptr, "indices": labels.indices}
 
 
+def _report(decision: Decision, case: Case) -> Result:
+    return cal.threshold_report(decision, case.logits, case.labels).per_class
+
+
 _PR_LOOP = "scikit-learn PR-curve loop"
 _ROC_LOOP = "scikit-learn ROC-curve loop"
 _SIGMOID_LOOP = "scikit-learn sigmoid loop"
@@ -133,6 +137,11 @@ JOBS = (
         (_SIGMOID_LOOP, 100),
     ),
     Job(
+        "isotonic",
+        "isotonic map per class",
+        lambda case: _fit(cal.IsotonicCalibration(), case),
+    ),
+    Job(
         "layers",
         "hierarchical scaling without the row layer",
         lambda case: _fit(cal.HierarchicalScaling(row_layer=False), case),
@@ -164,7 +173,10 @@ JOBS = (
         lambda case: _apply(case.rules.top_k, case),
         15,
     ),
+    Job(
+        "report",
+        "threshold report behind Platt and expected-count top-k",
+        lambda case: _report(case.rules.top_k, case),
+        40,
+    ),
 )
-
-PEERS_ALONE = {"isotonic": "isotonic map per class"}
-"""Jobs that only peers do so far."""

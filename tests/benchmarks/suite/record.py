@@ -76,7 +76,7 @@ class JobRecord:
     digest: str
     seconds: Spread
     stream_reads: Spread
-    stream_reads_target: Target
+    stream_reads_target: Target | None
     memmap_over_ram: Spread
     memmap_over_ram_target: Target
     extra_memory: float | None = None

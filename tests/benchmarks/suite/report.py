@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from suite.jobs import PEERS_ALONE
 from suite.machine import last_level_cache
 from suite.record import JobRecord, PeerRecord, Record, Target
 
@@ -64,22 +63,13 @@ def _against(text: str, target: Target | None, wanted: str) -> str:
 
 
 def _jobs(record: Record) -> str:
-    best = {name: best_peer(record.peers, name) for name in _all_names(record)}
-    rows = [[job.title, *_ours(job), *_theirs(best[job.name])] for job in record.jobs]
-    rows += [
-        [title, "none yet", "-", *_theirs(best[name]), "-", "-", "-"]
-        for name, title in PEERS_ALONE.items()
-        if best.get(name) is not None
+    rows = [
+        [job.title, *_ours(job), *_theirs(best_peer(record.peers, job.name)), *_conditions(job)]
+        for job in record.jobs
     ]
-    for place, job in enumerate(record.jobs):
-        rows[place] += _conditions(job)
     header = ["job, all classes", "ours", "stream reads (target)", "best peer"]
     header += ["its stream reads", "ratio", "memmap / RAM", "extra memory", "in 1 GB"]
     return _table(header, rows, 1)
-
-
-def _all_names(record: Record) -> list[str]:
-    return [*(job.name for job in record.jobs), *PEERS_ALONE]
 
 
 def best_peer(peers: Sequence[PeerRecord], job: str) -> PeerRecord | None:
@@ -90,7 +80,8 @@ def best_peer(peers: Sequence[PeerRecord], job: str) -> PeerRecord | None:
 
 def _ours(job: JobRecord) -> list[str]:
     reads, target = job.stream_reads.median, job.stream_reads_target
-    return [_time(job.seconds.median), _against(f"{reads:.3g}", target, f"{target.wanted:g}")]
+    wanted = "" if target is None else f"{target.wanted:g}"
+    return [_time(job.seconds.median), _against(f"{reads:.3g}", target, wanted)]
 
 
 def _theirs(peer: PeerRecord | None) -> list[str]:
@@ -116,7 +107,7 @@ def _conditions(job: JobRecord) -> list[str]:
 
 
 def _peers(record: Record) -> str:
-    titles = {**{job.name: job.title for job in record.jobs}, **PEERS_ALONE}
+    titles = {job.name: job.title for job in record.jobs}
     rows = []
     for job, title in titles.items():
         of_job = [peer for peer in record.peers if peer.job == job]
