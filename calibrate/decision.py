@@ -199,7 +199,6 @@ class Decision:
         def on_block(start: int, logits: Float32) -> tuple[int, RowLabels]:
             for step in steps:
                 logits = applied(step, logits)
-            logits.flags.writeable = False
             return start, decide(logits)
 
         yield from source.each_block(on_block)
@@ -306,14 +305,15 @@ def _passing(rule: Threshold, logits: Float32) -> RowLabels:
     from calibrate.kernels.rows import passing
 
     # a calibrated logit may overflow to inf, which passes inf, but nothing passes nan
-    passes = np.where(np.isposinf(rule.threshold), np.float32(np.nan), rule.threshold)
-    thresholds = np.ascontiguousarray(np.broadcast_to(passes, logits.shape[1:]))
+    thresholds = np.empty(logits.shape[1], dtype=np.float32)
+    thresholds[:] = np.where(np.isposinf(rule.threshold), np.nan, rule.threshold)
     counts = np.empty(len(logits), dtype=np.int64)
     indices = np.empty(logits.size // 8, dtype=np.int32)
-    found = passing(logits, thresholds, counts, indices)
+    scores = _not_to_be_written(logits)
+    found = passing(scores, thresholds, counts, indices)
     if found > len(indices):
         indices = np.empty(found, dtype=np.int32)
-        passing(logits, thresholds, counts, indices)
+        passing(scores, thresholds, counts, indices)
     return RowLabels(np.concatenate([[0], np.cumsum(counts)]), indices[:found].copy())
 
 
@@ -323,8 +323,15 @@ def _highest(rule: HighestOp, logits: Float32) -> RowLabels:
     scores = rule.scores(logits)
     k = rule.counts(scores)
     counts, indices = np.empty_like(k), np.empty(int(k.sum()), dtype=np.int32)
-    found = highest(scores.view(np.int32), k, counts, indices)
+    found = highest(_not_to_be_written(scores).view(np.int32), k, counts, indices)
     return RowLabels(np.concatenate([[0], np.cumsum(counts)]), indices[:found])
+
+
+def _not_to_be_written(scores: Float32) -> Float32:
+    """The same scores: a kernel is compiled once for arrays of this kind, and not for both."""
+    view = scores.view()
+    view.flags.writeable = False
+    return view
 
 
 def _frozen(value: Any) -> Any:
