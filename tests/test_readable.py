@@ -52,7 +52,7 @@ def test_thresholds_come_back_as_the_same_float32(values):
     np.testing.assert_array_equal(np.array(from_csv, dtype=np.float32), decision.rule.threshold)
 
 
-@pytest.mark.parametrize("op", [*RULES, *STEPS], ids=lambda op: op.wire_name)
+@pytest.mark.parametrize("op", (RULES | STEPS).values(), ids=RULES | STEPS)
 def test_every_step_is_told_number_for_number(op):
     last = op if isinstance(op, ops.DecisionOp) else ops.TopK(1)
     steps = () if last is op else (op,)

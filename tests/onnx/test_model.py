@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx_cases import RULES, RUNTIMES, STEPS, by_onnxruntime, dense, ugly_rows
+from every_op import ugly_rows
+from onnx_cases import RULES, RUNTIMES, STEPS, by_onnxruntime, dense
 
 import calibrate as cal
 from calibrate import ops
@@ -188,7 +189,7 @@ def test_a_model_without_names_tells_none():
     assert "calibrate.class_names" not in metadata_of(to_model(Decision((), ops.TopK(1), 3)))
 
 
-@pytest.mark.parametrize("rule", [*RULES, *STEPS], ids=lambda op: op.wire_name)
+@pytest.mark.parametrize("rule", (RULES | STEPS).values(), ids=RULES | STEPS)
 def test_no_path_gets_into_a_model(rule):
     provenance = {"options": {"target": str(Path(__file__).resolve())}}
     last = rule if isinstance(rule, ops.DecisionOp) else ops.TopK(1)
@@ -200,7 +201,7 @@ def test_no_path_gets_into_a_model(rule):
     assert not [text for text in texts if b".py" in text or text.startswith(b"/")]
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda op: op.wire_name)
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 def test_the_same_decision_gives_the_same_bytes(rule):
     decision = Decision((ops.Focal(2.0, 0.5),), rule, 7)
 
