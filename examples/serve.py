@@ -98,10 +98,10 @@ def by_onnx(decision: cal.Decision) -> Runtime:
     def mask(logits: Floats, thresholds: Floats | None) -> Mask:
         feeds = {"logits": logits}
         if thresholds is not None:
-            # the graph has folded its last steps into its thresholds: so must be these
+            # where all steps are folded the graph compares what comes in, else calibrated logits
             rule = ops.Threshold(thresholds)
-            _, folded = ops.fold(decision.steps, rule, decision.n_classes)
-            feeds["thresholds"] = folded.threshold
+            steps, folded = ops.fold(decision.steps, rule, decision.n_classes)
+            feeds["thresholds"] = thresholds if steps else folded.threshold
         return session.run(["labels"], feeds, only_what_is_asked)[0]
 
     def probabilities(logits: Floats) -> Floats:

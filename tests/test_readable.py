@@ -87,8 +87,9 @@ def test_json_tells_names_and_what_the_thresholds_are_compared_with():
     assert told["class_names"] == list(names)
 
 
-def test_thresholds_behind_a_step_along_the_row_are_on_calibrated_logits():
-    steps = (ops.RowAffine(np.float32(1), np.float32(0), -0.5),)
+@pytest.mark.parametrize("behind", [(), (ops.Affine(np.float32(2), np.float32(0)),)])
+def test_thresholds_behind_a_step_along_the_row_are_on_calibrated_logits(behind):
+    steps = (ops.RowAffine(np.float32(1), np.float32(0), -0.5), *behind)
 
     told = strictly(to_json(Decision(steps, ops.Threshold(np.float32(0.5)), 2)))
 

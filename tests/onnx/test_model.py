@@ -74,6 +74,20 @@ def test_the_thresholds_of_the_file_are_on_the_logits_that_come_in():
     np.testing.assert_array_equal(onnx.numpy_helper.to_array(stored), folded.threshold)
 
 
+@every_runtime
+def test_behind_a_step_along_the_row_they_are_on_calibrated_logits(run):
+    row = ops.RowAffine(np.float32(1), np.float32(0), -0.5)
+    steps = (ops.Focal(2.0, 0.25), row, ops.Affine(np.float32(2), np.float32(1)))
+    model, rows = to_model(Decision(steps, ops.Threshold(THRESHOLDS), 3)), ugly_rows(3)
+    others = np.array([-0.75, 0.4, np.inf], dtype=np.float32)
+
+    labels = run(model, {"logits": rows, "thresholds": others})[0]
+
+    stored = next(i for i in model.graph.initializer if i.name == "thresholds")
+    np.testing.assert_array_equal(onnx.numpy_helper.to_array(stored), THRESHOLDS)
+    np.testing.assert_array_equal(labels, dense(Decision(steps, ops.Threshold(others), 3), rows))
+
+
 def test_one_threshold_for_all_classes_may_become_one_for_each():
     model = to_model(Decision((), ops.Threshold(np.float32(0.5)), 3))
 
