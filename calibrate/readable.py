@@ -116,7 +116,9 @@ def to_csv(decision: Decision) -> str:
 
 def _thresholds(decision: Decision) -> tuple[str, NDArray[np.float32]]:
     """What the thresholds are compared with, and the threshold of each class."""
-    steps, rule = fold(decision.steps, decision.rule, decision.n_classes)
+    steps, folded = fold(decision.steps, decision.rule, decision.n_classes)
+    # behind a step that looks along the row, the folded ones would be of neither
+    rule = decision.rule if steps else folded
     thresholds = np.broadcast_to(rule.arrays()["threshold"], (decision.n_classes,))
     return ("calibrated" if steps else "input"), thresholds
 

@@ -1,4 +1,4 @@
-"""Decisions of every kind, rows of every ugliness, and both runtimes."""
+"""The catalogue at a small size, networks, and both runtimes."""
 
 from __future__ import annotations
 
@@ -7,101 +7,17 @@ from functools import cache
 import numpy as np
 import onnx
 import onnxruntime
+from every_op import calibration_steps, decision_steps
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from calibrate import ops
 from calibrate.decision import Decision
 from calibrate.onnx.check import GatherElements
 from calibrate.onnx.graph import FLOAT32, Graph, Value, element_type
 
 N_CLASSES = 7
-
-_RANDOM = np.random.default_rng(5)
-_SIZES = _RANDOM.integers(1, 90, N_CLASSES)
-
-
-def _rising() -> np.ndarray:
-    """Numbers that rise within each map, some equal."""
-    return np.concatenate([np.sort(_RANDOM.normal(0, 2, n).round(1)) for n in _SIZES])
-
-
-def per_class(low: float, high: float) -> np.ndarray:
-    return _RANDOM.uniform(low, high, N_CLASSES).astype(np.float32)
-
-
-THRESHOLDS = np.array([0.5, np.inf, -1.0, ops.LOWEST, 0.0, 3e38, -0.25], dtype=np.float32)
-
-RULES = [
-    ops.Threshold(THRESHOLDS),
-    ops.Threshold(np.float32(0.25)),
-    ops.Threshold(np.float32(np.inf)),
-    ops.BoundedThreshold(THRESHOLDS, 2, None),
-    ops.BoundedThreshold(np.float32(0.25), 1, 3),
-    ops.BoundedThreshold(np.float32(np.inf), 1, 3),
-    ops.TopK(2),
-    ops.TopK(0),
-    ops.TopK(100),
-    ops.ExpectedCountTopK(0.5, 0, None),
-    ops.ExpectedCountTopK(-0.3, 1, 3),
-    ops.ModeTopK(0, None),
-    ops.ModeTopK(1, 4),
-    ops.LargestGap(),
-    ops.WeightedTopK(2, per_class(0, 3), per_class(-1, 1)),
-    ops.WeightedTopK(3, np.float32(1), np.float32(0)),
-    ops.ExpectedFBeta(False, None, 0.0, 1.0),
-    ops.ExpectedFBeta(False, 0.3, 1.2, 2.0),
-    ops.ExpectedFBeta(True, None, 0.0, 0.5),
-    ops.ExpectedJaccard(False, None, 0.0),
-    ops.ExpectedJaccard(True, -0.2, 0.7),
-]
-
-STEPS = [
-    ops.Affine(per_class(0.2, 3), per_class(-2, 2)),
-    ops.Affine(np.float32(3e38), np.float32(1)),
-    ops.Beta(per_class(0, 2), per_class(0.1, 2), per_class(-1, 1)),
-    ops.LabelSmoothing(0.1),
-    ops.LabelSmoothing(0.0),
-    ops.Focal(2.0, 0.25),
-    ops.AsymmetricLoss(0.0, 4.0, 0.05, True),
-    ops.AsymmetricLoss(0.0, 4.0, 0.05, False),
-    ops.AsymmetricLoss(1.0, 3.0, 0.0, True),
-    ops.AsymmetricLoss(1.0, 3.0, 0.0, False),
-    ops.AsymmetricLoss(2.0, 2.0, 0.0, False),
-    ops.RowAffine(per_class(0.5, 2), per_class(-1, 1), -0.6),
-    ops.RowAffine(np.float32(1), np.float32(0), 0.0, -0.3, 0.4),
-    ops.PiecewiseLinear(
-        np.append(0, np.cumsum(_SIZES)), _rising(), _rising(), per_class(0, 2), per_class(0, 2)
-    ),
-    ops.PiecewiseLinear([0, 4], [-2, -1, -1, 3], [-4, -3, -1, 1], [0.5], [0.0]),
-    ops.PiecewiseLinear([0, 1], [0.5], [1.0], [2.0], [0.25]),
-]  # fmt: skip
-
-
-def ugly_rows(n_classes: int, seed: int = 0) -> np.ndarray:
-    """Rows of ties, adjacent floats, zeros of both signs, far and missing scores."""
-    random = np.random.default_rng(seed)
-    near = np.float32(0.25)
-    cells = np.array(
-        [
-            0.0, -0.0, 0.25, np.nextafter(near, np.float32(1)), np.nextafter(near, np.float32(-1)),
-            0.5, -1.0, -0.25, 1e-45, -1e-45, 3e38, -3e38, -np.inf, -200.0, 88.8, -88.8, 17.0, 18.0,
-        ],
-        dtype=np.float32,
-    )  # fmt: skip
-    shape = (40, n_classes)
-    return np.concatenate(
-        [
-            random.choice(cells, shape),
-            random.choice(cells[:9], shape),
-            np.round(random.normal(-1, 2, shape) * 2) / 2,
-            random.normal(-1, 2, shape),
-            np.full((1, n_classes), -np.inf),
-            np.full((1, n_classes), -200.0),
-            np.zeros((1, n_classes)),
-            np.full((1, n_classes), 40.0),
-        ]
-    ).astype(np.float32)
+RULES = decision_steps(np.random.default_rng(5), N_CLASSES)
+STEPS = calibration_steps(np.random.default_rng(6), N_CLASSES)
 
 
 def dense(decision: Decision, rows: np.ndarray) -> np.ndarray:

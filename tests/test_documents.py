@@ -54,7 +54,17 @@ def test_the_public_names_of_the_readme_are_those_there_are():
     assert set(names) <= set(dir(calibrate))
 
 
-@pytest.mark.parametrize("example", sorted(path.name for path in (ROOT / "examples").glob("*.py")))
+ENDLESS = {"serve.py"}
+"""Examples that run until they are stopped; they have tests of their own in tests/examples/."""
+
+
+def test_every_example_that_does_not_end_has_tests_of_its_own():
+    assert all((ROOT / "tests" / "examples" / f"test_{name}").exists() for name in ENDLESS)
+
+
+@pytest.mark.parametrize(
+    "example", sorted({path.name for path in (ROOT / "examples").glob("*.py")} - ENDLESS)
+)
 def test_every_example_runs(example: str, tmp_path):
     result = subprocess.run(
         [sys.executable, str(ROOT / "examples" / example)],

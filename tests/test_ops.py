@@ -1,6 +1,7 @@
 import naive
 import numpy as np
 import pytest
+from every_op import calibration_steps, decision_steps
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -298,6 +299,14 @@ def test_the_closed_set_of_ops_is_named_by_wire_names():
         "weighted_top_k",
     }  # fmt: skip
     assert all(op.wire_name == name for name, op in ops.OPS.items())
+
+
+def test_the_catalogue_has_every_kind_that_decides_rows_by_themselves():
+    rng = np.random.default_rng(0)
+    every = calibration_steps(rng, 3) | decision_steps(rng, 3)
+
+    assert {op.wire_name for op in every.values()} == set(ops.OPS) - {"batch_plug_in"}
+    assert all(name.split(",")[0] == op.wire_name for name, op in every.items())
 
 
 # Threshold

@@ -52,7 +52,7 @@ def test_thresholds_come_back_as_the_same_float32(values):
     np.testing.assert_array_equal(np.array(from_csv, dtype=np.float32), decision.rule.threshold)
 
 
-@pytest.mark.parametrize("op", [*RULES, *STEPS], ids=lambda op: op.wire_name)
+@pytest.mark.parametrize("op", (RULES | STEPS).values(), ids=RULES | STEPS)
 def test_every_step_is_told_number_for_number(op):
     last = op if isinstance(op, ops.DecisionOp) else ops.TopK(1)
     steps = () if last is op else (op,)
@@ -87,8 +87,9 @@ def test_json_tells_names_and_what_the_thresholds_are_compared_with():
     assert told["class_names"] == list(names)
 
 
-def test_thresholds_behind_a_step_along_the_row_are_on_calibrated_logits():
-    steps = (ops.RowAffine(np.float32(1), np.float32(0), -0.5),)
+@pytest.mark.parametrize("behind", [(), (ops.Affine(np.float32(2), np.float32(0)),)])
+def test_thresholds_behind_a_step_along_the_row_are_on_calibrated_logits(behind):
+    steps = (ops.RowAffine(np.float32(1), np.float32(0), -0.5), *behind)
 
     told = strictly(to_json(Decision(steps, ops.Threshold(np.float32(0.5)), 2)))
 

@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Sized
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -420,7 +420,7 @@ def _open(logits: Any, key: str | None) -> Any:
             return readers.open_matrix(logits, key)
         if any(hasattr(part, "shape") for part in logits):
             return _Stacked([_open(part, key) for part in logits])
-        logits = np.asarray(logits)
+        logits = _of_rows(logits)
     if hasattr(logits, "to_numpy"):
         logits = logits.to_numpy()
     if not hasattr(logits, "shape") or not hasattr(logits, "__getitem__"):
@@ -442,6 +442,19 @@ def _open(logits: Any, key: str | None) -> Any:
     if kind not in "fiub":
         raise ValueError(f"logits must be real numbers, got dtype {logits.dtype}")
     return logits
+
+
+def _of_rows(rows: Sequence[Any]) -> NDArray[Any]:
+    """Rows of numbers, one below the other."""
+    try:
+        return np.asarray(rows)
+    except ValueError as error:
+        widths = [len(row) if isinstance(row, Sized) else 0 for row in rows]
+        odd = next((place for place, width in enumerate(widths) if width != widths[0]), None)
+        told = "" if odd is None else f", got {widths[0]} in row 0 and {widths[odd]} in row {odd}"
+        raise ValueError(
+            f"logits must be rows of numbers, of as many classes each{told}"
+        ) from error
 
 
 class _Stacked:

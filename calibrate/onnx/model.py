@@ -144,8 +144,13 @@ def all_steps(decision: Decision) -> tuple[CalibrationOp, ...]:
 
 
 def folded_steps(decision: Decision) -> tuple[tuple[CalibrationOp, ...], DecisionOp]:
-    """As few steps as decide the same, and the decision behind them."""
-    return fold(all_steps(decision), decision.rule, decision.n_classes)
+    """No steps and a decision on what comes in, or all steps and the decision behind them.
+
+    Where a step looks along the row, folding those behind it would leave thresholds on scores that
+    nobody knows.
+    """
+    steps, rule = fold(all_steps(decision), decision.rule, decision.n_classes)
+    return (all_steps(decision), decision.rule) if steps else (steps, rule)
 
 
 def refuse_what_cannot_be_said(decision: Decision, element: int) -> None:

@@ -11,7 +11,8 @@ import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner
-from onnx_cases import FEATURES, a_network, by_onnxruntime, dense, ugly_rows
+from every_op import ugly_rows
+from onnx_cases import FEATURES, a_network, by_onnxruntime, dense
 
 import calibrate as cal
 from calibrate import ops

@@ -179,6 +179,9 @@ def test_a_nan_probability_may_be_decided_negative():
         (None, TypeError, "an array, a tensor, a memmap or a path, got builtins.NoneType"),
         ([], ValueError, "must not be an empty list"),
         ([np.zeros((1, 2)), np.zeros((1, 3))], ValueError, "got 2 in shard 0 and 3 in shard 1"),
+        ([[1.0, 2.0], [3.0, 4.0], [5.0]], ValueError, "got 2 in row 0 and 1 in row 2"),
+        ([[1.0, 2.0], 3.0], ValueError, "got 2 in row 0 and 0 in row 1"),
+        ([[1.0, [2.0]], [3.0, 4.0]], ValueError, "rows of numbers, of as many classes each$"),
     ],
 )
 def test_what_are_no_logits_is_refused(logits, error, text):

