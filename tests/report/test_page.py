@@ -38,7 +38,7 @@ class Opened:
     def go(self, fragment=""):
         self.page.goto(f"{self.path.as_uri()}{fragment}")
         self.page.wait_for_selector("#body a")
-        self.page.wait_for_selector("#overview figure >> nth=4")
+        self.page.wait_for_selector("#overview .plot:not(:empty) >> nth=4")
         return self
 
     def figures(self):

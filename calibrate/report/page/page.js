@@ -31,10 +31,15 @@ function fixed(value, digits) {
   return tied && digits > 0 && "02468".includes(kept.at(-1)) ? kept : value.toFixed(digits);
 }
 
-const whole = (value) => value.toLocaleString("en-US");
+// made once: toLocaleString makes one for each number, which takes 100 ms for all classes
+const thousands = new Intl.NumberFormat("en-US");
+const whole = (value) => thousands.format(value);
 const shown = (value, digits) =>
   value === null ? "none" : digits === 0 ? whole(value) : fixed(value, digits);
 const ratio = (top, bottom) => (bottom > 0 ? top / bottom : null);
+
+/** Long enough for what was drawn to be painted: the page answers in between. */
+const pause = () => new Promise((done) => { setTimeout(done, 40); });
 
 /** A table of numbers under a plot, for who reads rather than looks. */
 function numbers(heads, rows) {
@@ -60,7 +65,7 @@ function numbers(heads, rows) {
   return box;
 }
 
-/** A plot with its title, what it says, and its numbers. */
+/** A plot with its title, what it says, and its numbers; to be drawn once it is in its place. */
 function figure(host, title, said, spec, table) {
   const box = make("figure");
   const caption = make("figcaption");
@@ -110,9 +115,9 @@ class Page {
     });
     this.overriding();
     // the table is there first; curves take longer to unpack
-    const waited = new Promise((done) => { setTimeout(done); });
-    this.curves = waited.then(() => unpacked("curves")).then((curves) => Object.assign(this.data, curves));
+    this.curves = pause().then(() => unpacked("curves")).then((curves) => Object.assign(this.data, curves));
     await this.curves;
+    await pause();
     await this.follow();
     await this.overview();
   }
@@ -398,17 +403,15 @@ class Page {
       },
     );
     this.classPlots = [this.curve, this.tradeOff, right, this.histogram];
+    for (const plot of this.classPlots) plot.draw();
   }
 
   // all classes
 
-  /** Plot after plot, so that the page answers in between. */
+  /** All have their places; then they are drawn one by one, so that the page answers in between. */
   async overview() {
     const { data } = this, host = byId("overview"), { per_class: all } = data;
-    const draw = async (...parts) => {
-      this.overviewPlots.push(figure(...parts));
-      await new Promise((done) => { setTimeout(done); });
-    };
+    const place = (...parts) => this.overviewPlots.push(figure(host, ...parts));
     const some = data.names.map((_, c) => c).filter((c) => all.support[c] > 0);
     const lowest = Math.min(...some.flatMap((c) => [all.count_ratio_before[c], all.count_ratio[c]]).filter((v) => v > 0), 1) / 2;
     const lifted = (value) => (value > 0 ? value : lowest);
@@ -422,8 +425,8 @@ class Page {
       },
     });
     const open = (classes) => (place) => { location.hash = this.address(classes[place]); };
-    await draw(
-      host, "Predicted over true labels, by frequency",
+    place(
+      "Predicted over true labels, by frequency",
       "Every class a point, on the line if it is predicted as often as it is true; at the bottom if never. Point at one for its name.",
       {
         x: { label: "true labels", log: true }, y: { label: "predicted / true", log: true },
@@ -438,8 +441,8 @@ class Page {
     const ranked = [...some].sort((a, b) => all.support[b] - all.support[a] || a - b);
     const rank = ranked.map((_, place) => place + 1);
     const half = (value) => Math.max(value, 0.5);
-    await draw(
-      host, "How often each class is true, and predicted",
+    place(
+      "How often each class is true, and predicted",
       "Classes from the most frequent to the rarest; a class that is never predicted lies at the bottom.",
       {
         x: { label: "rank of the class", log: true }, y: { label: "rows", log: true },
@@ -457,14 +460,14 @@ class Page {
       p, rate: pooled.rate[i], low: pooled.low[i], high: pooled.high[i],
       cells: pooled.cells[i], positives: pooled.positives[i],
     }));
-    await draw(
-      host, "Are the probabilities right?",
+    place(
+      "Are the probabilities right?",
       "All classes pooled, on logarithmic axes. Grey: where the points would lie if all were right and labels independent.",
       diagram(groups), diagramNumbers(groups),
     );
     const rows = data.overview.labels_of_rows;
-    await draw(
-      host, "Labels per row",
+    place(
+      "Labels per row",
       "How many labels rows get that have so many. The band holds the middle 80 % of the rows, after.",
       {
         x: { label: "true labels of a row" }, y: { label: "predicted labels, mean" },
@@ -484,8 +487,8 @@ class Page {
       },
     );
     const parts = data.overview.by_frequency.filter((group) => group.f !== null);
-    await draw(
-      host, "F1 by frequency", "Mean F1 of the classes with about so many true labels.",
+    place(
+      "F1 by frequency", "Mean F1 of the classes with about so many true labels.",
       {
         x: { label: "true labels", log: true }, y: { label: "mean F1", min: 0, max: 1 },
         series: [
@@ -495,6 +498,11 @@ class Page {
       },
       frequencyNumbers(data),
     );
+    // from the last, which is small: the first drawing takes longest, whatever it draws
+    for (const plot of this.overviewPlots.toReversed()) {
+      plot.draw();
+      await pause();
+    }
   }
 
   // overrides

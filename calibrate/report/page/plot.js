@@ -12,7 +12,6 @@ class Plot {
   constructor(area, spec) {
     this.area = area;
     this.spec = spec;
-    this.draw();
   }
 
   draw() {
