@@ -3,6 +3,9 @@
 // The page of a threshold report. All figures come computed; only the counts at the place of the
 // slider are put into ratios here.
 
+/** Rows of the class table that are printed at most. */
+const PRINTED = 500;
+
 const byId = (id) => document.getElementById(id);
 
 /** An element with text alone: nothing of the data is ever read as markup. */
@@ -33,6 +36,7 @@ function fixed(value, digits) {
 
 // made once: toLocaleString makes one for each number, which takes 100 ms for all classes
 const thousands = new Intl.NumberFormat("en-US");
+const words = (code) => code.replaceAll("_", " ");
 const whole = (value) => thousands.format(value);
 const shown = (value, digits) =>
   value === null ? "none" : digits === 0 ? whole(value) : fixed(value, digits);
@@ -72,7 +76,7 @@ function figure(host, title, said, spec, table) {
   caption.append(make("h3", title), make("p", said));
   const area = make("div", "", { class: "plot", role: "img", "aria-label": `${title}. ${said}` });
   box.append(caption, area);
-  if (table) box.append(numbers(table.heads, table.rows));
+  box.append(numbers(table.heads, table.rows));
   host.append(box);
   return new Plot(area, spec);
 }
@@ -102,6 +106,8 @@ class Page {
     byId("tools").addEventListener("submit", (event) => event.preventDefault());
     byId("scroller").addEventListener("scroll", () => this.rows(), { passive: true });
     addEventListener("resize", () => this.rows());
+    addEventListener("beforeprint", () => this.print(true));
+    addEventListener("afterprint", () => this.print(false));
     addEventListener("hashchange", () => this.follow());
     byId("slider").addEventListener("input", () => this.move(Number(byId("slider").value)));
     byId("reset").addEventListener("click", () => this.move(this.places.at));
@@ -126,13 +132,13 @@ class Page {
 
   fillFilter() {
     for (const [code, count] of this.data.codes) {
-      byId("filter").append(make("option", `${code} (${whole(count)})`, { value: code }));
+      byId("filter").append(make("option", `${words(code)} (${whole(count)})`, { value: code }));
     }
   }
 
   heads() {
     this.columns.forEach(({ key, label, title }) => {
-      const head = make("th", "", { scope: "col", "data-key": key });
+      const head = make("th", "", { scope: "col", "data-key": key, "data-label": label });
       const button = make("button", label, { type: "button", title });
       button.addEventListener("click", () => this.sort(key));
       head.append(button);
@@ -167,6 +173,8 @@ class Page {
       code === "" || (code === "*" ? this.data.flags[c].length > 0 : this.data.flags[c].includes(place));
     this.visible = this.order.filter((c) => this.lower[c].includes(text) && flagged(c));
     byId("shown").textContent = `${whole(this.visible.length)} of ${whole(this.n)} classes`;
+    byId("printed").textContent =
+      `${whole(Math.min(PRINTED, this.visible.length))} of ${whole(this.n)} classes, as the page shows them.`;
     byId("table").setAttribute("aria-rowcount", this.visible.length + 1);
     byId("scroller").scrollTop = 0;
     this.rows();
@@ -183,8 +191,9 @@ class Page {
   /** Only the rows in view are in the document. */
   rows() {
     const scroller = byId("scroller"), height = this.rowHeight ?? 32;
-    const first = Math.max(0, Math.floor(scroller.scrollTop / height) - 8);
-    const last = Math.min(this.visible.length, first + Math.ceil(scroller.clientHeight / height) + 16);
+    const first = this.printing ? 0 : Math.max(0, Math.floor(scroller.scrollTop / height) - 8);
+    const many = this.printing ? PRINTED : Math.ceil(scroller.clientHeight / height) + 16;
+    const last = Math.min(this.visible.length, first + many);
     const body = make("tbody", "", { id: "body" });
     const gap = (rows) => {
       const row = make("tr", "", { class: "gap", "aria-hidden": "true" });
@@ -202,6 +211,13 @@ class Page {
       this.rowHeight = real;
       this.rows();
     }
+  }
+
+  /** On paper nothing can be scrolled to. */
+  print(begins) {
+    this.printing = begins;
+    for (const plot of [...this.overviewPlots, ...this.classPlots]) plot.fit();
+    this.rows();
   }
 
   row(place) {
@@ -232,7 +248,7 @@ class Page {
   }
 
   flagsOf(c) {
-    return this.data.flags[c].map((place) => this.data.codes[place][0]).join(", ");
+    return this.data.flags[c].map((place) => words(this.data.codes[place][0])).join(", ");
   }
 
   address(c) {
@@ -375,7 +391,7 @@ class Page {
           { label: "F1", kind: "line", colour: "after", x: finite, y: f },
         ],
       },
-      null,
+      cuts,
     );
     const groups = reliability(data, c);
     const right = figure(
@@ -420,8 +436,8 @@ class Page {
       columns: {
         name: classes.map((c) => data.names[c]),
         support: classes.map((c) => whole(all.support[c])),
-        before: classes.map((c) => String(all.count_ratio_before[c])),
-        after: classes.map((c) => String(all.count_ratio[c])),
+        before: classes.map((c) => shown(all.count_ratio_before[c], 2)),
+        after: classes.map((c) => shown(all.count_ratio[c], 2)),
       },
     });
     const open = (classes) => (place) => { location.hash = this.address(classes[place]); };
