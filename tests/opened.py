@@ -23,6 +23,11 @@ class Opened:
         self.page.wait_for_selector("#overview .plot:not(:empty) >> nth=4")
         return self
 
+    def open(self, number, name):
+        """Open a class by its address, and wait until it stands there."""
+        self.page.evaluate("number => { location.hash = `#number=${number}`; }", number)
+        self.page.locator("#class-name bdi").get_by_text(name, exact=True).wait_for()
+
     def figures(self):
         parts = self.page.query_selector_all("#figures dd")
         return {part.get_attribute("data-figure"): part.inner_text() for part in parts}

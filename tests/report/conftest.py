@@ -35,7 +35,7 @@ def report(pipeline, rows):
     return cal.threshold_report(pipeline, *rows)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
     reason = "no chromium to open pages in"
     chromium = shutil.which("chromium")

@@ -131,10 +131,7 @@ def test_the_numbers_of_the_pooled_diagram_are_those_of_the_report(shared, repor
 @pytest.fixture(params=[0, 3, 20, 38, 39])
 def of_class(request, shared):
     """A class that is open, from the most frequent to one that is never true."""
-    from playwright.sync_api import expect
-
-    shared.page.evaluate("c => { location.hash = `#number=${c}`; }", request.param)
-    expect(shared.page.locator("#class-name bdi")).to_have_text(names()[request.param])
+    shared.open(request.param, names()[request.param])
     return request.param
 
 
@@ -201,7 +198,7 @@ def test_the_command_takes_what_is_copied_and_cuts_where_the_page_said(browser, 
     opened = Opened(context.new_page(), tmp_path / "page.html").go()
     shown = {}
     for c in (1, HOSTILE, 11, 25):
-        opened.page.locator(f"#body a[data-number='{c}']").click()
+        opened.open(c, names()[c])
         last = int(opened.page.get_attribute("#slider", "max"))
         opened.slide(last if c == 25 else c + 2)
         shown[c] = opened.figures()

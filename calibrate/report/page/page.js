@@ -432,7 +432,7 @@ class Page {
     const lowest = Math.min(...some.flatMap((c) => [all.count_ratio_before[c], all.count_ratio[c]]).filter((v) => v > 0), 1) / 2;
     const lifted = (value) => (value > 0 ? value : lowest);
     const tips = (classes) => ({
-      heads: { name: "class", support: "true", before: "predicted / true before", after: "after" },
+      heads: { name: "", support: "true", before: "predicted / true before", after: "after" },
       columns: {
         name: classes.map((c) => data.names[c]),
         support: classes.map((c) => whole(all.support[c])),

@@ -196,7 +196,10 @@ class Plot {
   pointing(figure, items) {
     const { tips, open } = this.spec;
     const renderers = items.flatMap((item) => item.renderers).filter((r) => r.glyph.type === "Scatter");
-    const tooltips = Object.entries(tips.heads).map(([column, head]) => [head, `@${column}`]);
+    // Bokeh writes what stands for @column as text; its box is white on dark pages too
+    const tooltips = `<div style="color: #1b1b1b; max-width: 16rem; overflow-wrap: anywhere">${
+      Object.entries(tips.heads).map(([column, head]) => `<div>${head} @${column}</div>`).join("")
+    }</div>`;
     figure.add_tools(
       new Bokeh.HoverTool({ renderers, tooltips, limit: 3 }), new Bokeh.TapTool({ renderers }),
     );
