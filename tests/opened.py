@@ -66,3 +66,22 @@ class Opened:
             }""",
             [number, x, y],
         )
+
+    def drawn(self, number, host="#overview"):
+        """What a plot draws: the data of each glyph, upright and level lines, and ticks."""
+        return self.page.evaluate(
+            """([host, number]) => {
+              const area = document.querySelectorAll(`${host} .plot`)[number];
+              const { model } = Object.values(Bokeh.index).find(({ el }) => area.contains(el));
+              const plain = (values) => Array.from(values, (v) => Number.isNaN(v) ? null : v);
+              const data = (source) => Object.fromEntries(
+                Object.entries(source.data).map(([name, values]) => [name, plain(values)]));
+              return {
+                glyphs: model.renderers.map((r) => [r.glyph.type, data(r.data_source)]),
+                spans: model.center.filter((p) => p.type === "Span").map((p) => p.location),
+                ticks: [model.below[0], model.left[0]].map((axis) => axis.ticker.ticks ?? null),
+                ends: [model.x_range, model.y_range].map((range) => [range.start, range.end]),
+              };
+            }""",
+            [host, number],
+        )
