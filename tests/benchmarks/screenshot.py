@@ -16,7 +16,7 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-WIDTH, HEIGHT = 1280, 1320
+WIDTH, HEIGHT = 1280, 1360
 """Down to the end of the first plots."""
 
 COLOURS = 256
