@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from calibrate.cli.output import bar, emit_json, note, progress
 if TYPE_CHECKING:
     from calibrate.comparison import Comparison
     from calibrate.data import LabelledLogits
+    from calibrate.decision import Decision
 
 
 @click.command("demo")
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     default="calibrate-demo",
     show_default=True,
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder for the logits, the rule file and the tables.",
+    help="Folder for the logits, the rule file, its page and the tables.",
 )
 @click.option(
     "--simulate",
@@ -49,7 +51,7 @@ def command(
     A small network learns which modules a Python source file imports from the other words in it,
     on the files of this very installation, with BCEWithLogitsLoss(pos_weight=neg/pos). It then
     predicts far too many. Rules are fitted on one half of the held-out files and judged on the
-    other half.
+    other half. One of them is left as a rule file, with its page of `calibrate report`.
     """
     if output.exists() and any(output.iterdir()) and not force:
         raise click.UsageError(f"{output} is not empty; give --force to overwrite its files")
@@ -65,11 +67,14 @@ def command(
     note(quiet, "comparing pipelines ...")
     with progress(quiet, *sources.values()):
         found = compare(fit_rows, test_rows, pipelines)
-    rule = output / "rule.safetensors"
-    found.decisions["expected k"].save(rule)
+        rule, decision = output / "rule.safetensors", found.decisions["expected k"]
+        decision.save(rule)
+        command_line = _command_line(output, simulate, seed)
+        page = _write_page(output, decision, test_rows, command_line, quiet)
     _write_tables(output, found)
     if as_json:
-        emit_json("demo", {"folder": str(output), "rule": str(rule), **found.as_dict()})
+        files = {"folder": str(output), "rule": str(rule), "report": page and str(page)}
+        emit_json("demo", {**files, **found.as_dict()})
         return
     click.echo(
         f"\nfitted on {found.n_fit:,} held-out rows, judged on {found.n_test:,} others, "
@@ -81,10 +86,11 @@ def command(
     click.echo(found.difference_table())
     click.echo()
     click.echo(textwrap.fill(found.advice(), 80, break_on_hyphens=False))
-    click.echo(
-        f"\nwrote to {output}: {rule.name}, comparison.md, comparison.json, and the logits\n"
-        f"next: calibrate inspect {rule}"
-    )
+    written = [rule.name, *([page.name] if page else []), "comparison.md", "comparison.json"]
+    click.echo(f"\nwrote to {output}: {', '.join(written)}, and the logits")
+    if page:
+        click.echo(f"open in a browser: {page}, what {rule.name} does to each class")
+    click.echo(f"next: calibrate inspect {rule}")
 
 
 def _trained(output: Path, seed: int, quiet: bool) -> tuple[LabelledLogits, LabelledLogits, Any]:
@@ -140,6 +146,31 @@ def _steps(advance: Any) -> Any:
         seen = done
 
     return report
+
+
+def _command_line(output: Path, simulate: tuple[int, int] | None, seed: int) -> str:
+    """The command that makes all files again."""
+    size = ["--simulate", *map(str, simulate)] if simulate else []
+    chosen = ["--seed", str(seed)] if seed else []
+    return shlex.join(["calibrate", "demo", "--output", str(output), *size, *chosen])
+
+
+def _write_page(
+    output: Path, decision: Decision, rows: LabelledLogits, command_line: str, quiet: bool
+) -> Path | None:
+    """The page of the rule on the rows judged, or a note that says what it needs."""
+    from calibrate.report import threshold_report
+    from calibrate.report.html import scripts_of_bokeh
+
+    try:
+        scripts_of_bokeh()
+    except ImportError as error:
+        note(quiet, str(error))
+        return None
+    note(quiet, "writing the report ...")
+    page = output / "report.html"
+    threshold_report(decision, rows, command=command_line).save_page(page)
+    return page
 
 
 def _write_tables(output: Path, found: Comparison) -> None:

@@ -149,7 +149,7 @@ def _attention(report: ThresholdReport) -> str:
     if not report.attention:
         return "<p>Nothing.</p>"
     items = "".join(
-        f"<li>{escape(doubt.message)}"
+        f"<li><span>{escape(doubt.message)}</span>"
         + (
             f' <button type="button" data-code="{escape(doubt.code)}" hidden>Show them</button>'
             if doubt.classes
@@ -171,9 +171,9 @@ def _provenance(report: ThresholdReport) -> str:
     learned = [sentence for part in told["pipeline"] for sentence in part["learned"]]
     fitted_to = "unknown" if told["n_rows"] is None else f"{told['n_rows']:,}"
     apart = f", and {told['n_rows_apart']:,} rows apart" if told["n_rows_apart"] else ""
-    rows = {
+    rows: dict[str, str | list[str]] = {
         "rule": ", then ".join(steps) or ", then ".join(told["steps"]),
-        "learned": "; ".join(learned) or "nothing that is reported",
+        "learned": learned or "nothing that is reported",
         "rows fitted to": fitted_to + apart,
         "rows judged": f"{report.verdict['n_rows']:,} x {report.verdict['n_classes']:,} classes, "
         f"{report.verdict['n_labels']:,} labels",
@@ -181,9 +181,13 @@ def _provenance(report: ThresholdReport) -> str:
         "reported by": versions,
         "command": told["command"] or "in Python",
     }
+    told_by_term = {term: [told] if isinstance(told, str) else told for term, told in rows.items()}
     return (
         '<dl class="provenance">'
-        + "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in rows.items())
+        + "".join(
+            f"<dt>{escape(term)}</dt>" + "".join(f"<dd>{escape(one)}</dd>" for one in told)
+            for term, told in told_by_term.items()
+        )
         + "</dl>"
     )
 

@@ -3,84 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import warnings
 from importlib import import_module
 
 import numpy as np
 import pytest
+from opened import Opened
 from reported import HOSTILE, fitted, names
 
 import calibrate as cal
-
-CHROMIUM = shutil.which("chromium")
-FLAGS = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-)  # fmt: skip
-
-
-class Opened:
-    """A page, what it asked for, and what it complained of."""
-
-    def __init__(self, page, path):
-        self.page, self.path = page, path
-        self.requests, self.complaints = [], []
-        page.on("request", lambda request: self.requests.append(request.url))
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("console", self._listen)
-
-    def _listen(self, message):
-        if message.type in ("error", "warning"):
-            self.complaints.append(message.text)
-
-    def go(self, fragment=""):
-        self.page.goto(f"{self.path.as_uri()}{fragment}")
-        self.page.wait_for_selector("#body a")
-        self.page.wait_for_selector("#overview figure >> nth=4")
-        return self
-
-    def figures(self):
-        parts = self.page.query_selector_all("#figures dd")
-        return {part.get_attribute("data-figure"): part.inner_text() for part in parts}
-
-    def column(self, place):
-        texts = "(rows, place) => rows.map(row => row.cells[place].textContent)"
-        return self.page.eval_on_selector_all("#body tr:not(.gap)", texts, place)
-
-    def slide(self, place):
-        self.page.evaluate(
-            "place => { const s = document.getElementById('slider'); s.value = place;"
-            " s.dispatchEvent(new Event('input')); }",
-            place,
-        )
-
-
-@pytest.fixture(scope="module")
-def browser():
-    reason = "no chromium to open pages in"
-    if CHROMIUM is None:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
-    sync_api = import_module("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
-        yield opened
-        opened.close()
-
-
-@pytest.fixture(scope="module")
-def path(report, tmp_path_factory):
-    path = tmp_path_factory.mktemp("page") / "report.html"
-    report.save_page(path)
-    return path
-
-
-@pytest.fixture
-def opened(browser, path):
-    context = browser.new_context(offline=True, viewport={"width": 1200, "height": 900})
-    yield Opened(context.new_page(), path).go()
-    context.close()
 
 
 def test_it_asks_for_nothing_and_complains_of_nothing(opened):
@@ -244,4 +175,9 @@ def test_thousands_of_classes_stay_out_of_the_document(browser, tmp_path):
     opened.page.wait_for_selector("#body a[data-number='2999']")
 
     assert len(opened.page.query_selector_all("#body tr")) < 80
+
+    opened.page.evaluate("dispatchEvent(new Event('beforeprint'))")
+
+    assert len(opened.page.query_selector_all("#body tr:not(.gap)")) == 500
+    assert opened.page.text_content("#printed") == ("500 of 3,000 classes, as the page shows them.")
     context.close()

@@ -3,6 +3,9 @@
 // The page of a threshold report. All figures come computed; only the counts at the place of the
 // slider are put into ratios here.
 
+/** Rows of the class table that are printed at most. */
+const PRINTED = 500;
+
 const byId = (id) => document.getElementById(id);
 
 /** An element with text alone: nothing of the data is ever read as markup. */
@@ -31,10 +34,16 @@ function fixed(value, digits) {
   return tied && digits > 0 && "02468".includes(kept.at(-1)) ? kept : value.toFixed(digits);
 }
 
-const whole = (value) => value.toLocaleString("en-US");
+// made once: toLocaleString makes one for each number, which takes 100 ms for all classes
+const thousands = new Intl.NumberFormat("en-US");
+const words = (code) => code.replaceAll("_", " ");
+const whole = (value) => thousands.format(value);
 const shown = (value, digits) =>
   value === null ? "none" : digits === 0 ? whole(value) : fixed(value, digits);
 const ratio = (top, bottom) => (bottom > 0 ? top / bottom : null);
+
+/** Long enough for what was drawn to be painted: the page answers in between. */
+const pause = () => new Promise((done) => { setTimeout(done, 40); });
 
 /** A table of numbers under a plot, for who reads rather than looks. */
 function numbers(heads, rows) {
@@ -60,14 +69,14 @@ function numbers(heads, rows) {
   return box;
 }
 
-/** A plot with its title, what it says, and its numbers. */
+/** A plot with its title, what it says, and its numbers; to be drawn once it is in its place. */
 function figure(host, title, said, spec, table) {
   const box = make("figure");
   const caption = make("figcaption");
   caption.append(make("h3", title), make("p", said));
   const area = make("div", "", { class: "plot", role: "img", "aria-label": `${title}. ${said}` });
   box.append(caption, area);
-  if (table) box.append(numbers(table.heads, table.rows));
+  box.append(numbers(table.heads, table.rows));
   host.append(box);
   return new Plot(area, spec);
 }
@@ -97,6 +106,8 @@ class Page {
     byId("tools").addEventListener("submit", (event) => event.preventDefault());
     byId("scroller").addEventListener("scroll", () => this.rows(), { passive: true });
     addEventListener("resize", () => this.rows());
+    addEventListener("beforeprint", () => this.print(true));
+    addEventListener("afterprint", () => this.print(false));
     addEventListener("hashchange", () => this.follow());
     byId("slider").addEventListener("input", () => this.move(Number(byId("slider").value)));
     byId("reset").addEventListener("click", () => this.move(this.places.at));
@@ -110,9 +121,9 @@ class Page {
     });
     this.overriding();
     // the table is there first; curves take longer to unpack
-    const waited = new Promise((done) => { setTimeout(done); });
-    this.curves = waited.then(() => unpacked("curves")).then((curves) => Object.assign(this.data, curves));
+    this.curves = pause().then(() => unpacked("curves")).then((curves) => Object.assign(this.data, curves));
     await this.curves;
+    await pause();
     await this.follow();
     await this.overview();
   }
@@ -121,13 +132,13 @@ class Page {
 
   fillFilter() {
     for (const [code, count] of this.data.codes) {
-      byId("filter").append(make("option", `${code} (${whole(count)})`, { value: code }));
+      byId("filter").append(make("option", `${words(code)} (${whole(count)})`, { value: code }));
     }
   }
 
   heads() {
     this.columns.forEach(({ key, label, title }) => {
-      const head = make("th", "", { scope: "col", "data-key": key });
+      const head = make("th", "", { scope: "col", "data-key": key, "data-label": label });
       const button = make("button", label, { type: "button", title });
       button.addEventListener("click", () => this.sort(key));
       head.append(button);
@@ -162,6 +173,8 @@ class Page {
       code === "" || (code === "*" ? this.data.flags[c].length > 0 : this.data.flags[c].includes(place));
     this.visible = this.order.filter((c) => this.lower[c].includes(text) && flagged(c));
     byId("shown").textContent = `${whole(this.visible.length)} of ${whole(this.n)} classes`;
+    byId("printed").textContent =
+      `${whole(Math.min(PRINTED, this.visible.length))} of ${whole(this.n)} classes, as the page shows them.`;
     byId("table").setAttribute("aria-rowcount", this.visible.length + 1);
     byId("scroller").scrollTop = 0;
     this.rows();
@@ -178,8 +191,9 @@ class Page {
   /** Only the rows in view are in the document. */
   rows() {
     const scroller = byId("scroller"), height = this.rowHeight ?? 32;
-    const first = Math.max(0, Math.floor(scroller.scrollTop / height) - 8);
-    const last = Math.min(this.visible.length, first + Math.ceil(scroller.clientHeight / height) + 16);
+    const first = this.printing ? 0 : Math.max(0, Math.floor(scroller.scrollTop / height) - 8);
+    const many = this.printing ? PRINTED : Math.ceil(scroller.clientHeight / height) + 16;
+    const last = Math.min(this.visible.length, first + many);
     const body = make("tbody", "", { id: "body" });
     const gap = (rows) => {
       const row = make("tr", "", { class: "gap", "aria-hidden": "true" });
@@ -197,6 +211,13 @@ class Page {
       this.rowHeight = real;
       this.rows();
     }
+  }
+
+  /** On paper nothing can be scrolled to. */
+  print(begins) {
+    this.printing = begins;
+    for (const plot of [...this.overviewPlots, ...this.classPlots]) plot.fit();
+    this.rows();
   }
 
   row(place) {
@@ -227,7 +248,7 @@ class Page {
   }
 
   flagsOf(c) {
-    return this.data.flags[c].map((place) => this.data.codes[place][0]).join(", ");
+    return this.data.flags[c].map((place) => words(this.data.codes[place][0])).join(", ");
   }
 
   address(c) {
@@ -370,7 +391,7 @@ class Page {
           { label: "F1", kind: "line", colour: "after", x: finite, y: f },
         ],
       },
-      null,
+      cuts,
     );
     const groups = reliability(data, c);
     const right = figure(
@@ -398,32 +419,30 @@ class Page {
       },
     );
     this.classPlots = [this.curve, this.tradeOff, right, this.histogram];
+    for (const plot of this.classPlots) plot.draw();
   }
 
   // all classes
 
-  /** Plot after plot, so that the page answers in between. */
+  /** All have their places; then they are drawn one by one, so that the page answers in between. */
   async overview() {
     const { data } = this, host = byId("overview"), { per_class: all } = data;
-    const draw = async (...parts) => {
-      this.overviewPlots.push(figure(...parts));
-      await new Promise((done) => { setTimeout(done); });
-    };
+    const place = (...parts) => this.overviewPlots.push(figure(host, ...parts));
     const some = data.names.map((_, c) => c).filter((c) => all.support[c] > 0);
     const lowest = Math.min(...some.flatMap((c) => [all.count_ratio_before[c], all.count_ratio[c]]).filter((v) => v > 0), 1) / 2;
     const lifted = (value) => (value > 0 ? value : lowest);
     const tips = (classes) => ({
-      heads: { name: "class", support: "true", before: "predicted / true before", after: "after" },
+      heads: { name: "", support: "true", before: "predicted / true before", after: "after" },
       columns: {
         name: classes.map((c) => data.names[c]),
         support: classes.map((c) => whole(all.support[c])),
-        before: classes.map((c) => String(all.count_ratio_before[c])),
-        after: classes.map((c) => String(all.count_ratio[c])),
+        before: classes.map((c) => shown(all.count_ratio_before[c], 2)),
+        after: classes.map((c) => shown(all.count_ratio[c], 2)),
       },
     });
     const open = (classes) => (place) => { location.hash = this.address(classes[place]); };
-    await draw(
-      host, "Predicted over true labels, by frequency",
+    place(
+      "Predicted over true labels, by frequency",
       "Every class a point, on the line if it is predicted as often as it is true; at the bottom if never. Point at one for its name.",
       {
         x: { label: "true labels", log: true }, y: { label: "predicted / true", log: true },
@@ -438,8 +457,8 @@ class Page {
     const ranked = [...some].sort((a, b) => all.support[b] - all.support[a] || a - b);
     const rank = ranked.map((_, place) => place + 1);
     const half = (value) => Math.max(value, 0.5);
-    await draw(
-      host, "How often each class is true, and predicted",
+    place(
+      "How often each class is true, and predicted",
       "Classes from the most frequent to the rarest; a class that is never predicted lies at the bottom.",
       {
         x: { label: "rank of the class", log: true }, y: { label: "rows", log: true },
@@ -457,14 +476,14 @@ class Page {
       p, rate: pooled.rate[i], low: pooled.low[i], high: pooled.high[i],
       cells: pooled.cells[i], positives: pooled.positives[i],
     }));
-    await draw(
-      host, "Are the probabilities right?",
+    place(
+      "Are the probabilities right?",
       "All classes pooled, on logarithmic axes. Grey: where the points would lie if all were right and labels independent.",
       diagram(groups), diagramNumbers(groups),
     );
     const rows = data.overview.labels_of_rows;
-    await draw(
-      host, "Labels per row",
+    place(
+      "Labels per row",
       "How many labels rows get that have so many. The band holds the middle 80 % of the rows, after.",
       {
         x: { label: "true labels of a row" }, y: { label: "predicted labels, mean" },
@@ -484,8 +503,8 @@ class Page {
       },
     );
     const parts = data.overview.by_frequency.filter((group) => group.f !== null);
-    await draw(
-      host, "F1 by frequency", "Mean F1 of the classes with about so many true labels.",
+    place(
+      "F1 by frequency", "Mean F1 of the classes with about so many true labels.",
       {
         x: { label: "true labels", log: true }, y: { label: "mean F1", min: 0, max: 1 },
         series: [
@@ -495,6 +514,11 @@ class Page {
       },
       frequencyNumbers(data),
     );
+    // from the last, which is small: the first drawing takes longest, whatever it draws
+    for (const plot of this.overviewPlots.toReversed()) {
+      plot.draw();
+      await pause();
+    }
   }
 
   // overrides

@@ -6,18 +6,21 @@
 /** A colour of the style sheet, which knows light and dark. */
 const ink = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 
+/** Pixels across a sheet of A4 within its margins. */
+const SHEET = 690;
+
 const gaps = (values) => values.map((value) => value ?? NaN);
 
 class Plot {
   constructor(area, spec) {
     this.area = area;
     this.spec = spec;
-    this.draw();
   }
 
   draw() {
     const { spec, area } = this;
     this.remove();
+    area.classList.toggle("dark", matchMedia("(prefers-color-scheme: dark)").matches);
     const colour = ink("soft");
     const figure = Bokeh.Plotting.figure({
       x_axis_type: spec.x.log ? "log" : "linear", y_axis_type: spec.y.log ? "log" : "linear",
@@ -34,6 +37,8 @@ class Plot {
       });
     }
     for (const grid of [figure.xgrid, figure.ygrid]) grid.grid_line_color = ink("line");
+    this.scale(spec.x, "x", figure.xaxis, figure.xgrid);
+    this.scale(spec.y, "y", figure.yaxis, figure.ygrid);
     const items = spec.series.map((series) => Plot.item(series.label, this[series.kind](figure, series)));
     this.guides(figure);
     if (spec.point) items.push(Plot.item(spec.point.label, [this.rule(figure, spec.point)]));
@@ -60,6 +65,30 @@ class Plot {
     if (min === undefined || max === undefined) return {};
     const room = log ? 0 : 0.02 * (max - min);
     return { [name]: new Bokeh.Range1d({ start: min - room, end: max + room }) };
+  }
+
+  /** 1, 2, 5, 10, ... along a logarithmic axis, or 1, 10, ...; a short one is left to Bokeh. */
+  scale({ log, min, max }, name, axis, grid) {
+    if (!log) return;
+    const values = this.spec.series.flatMap((series) => series[name]).filter((value) => value > 0);
+    const least = min ?? values.reduce((a, b) => Math.min(a, b), Infinity);
+    const most = max ?? values.reduce((a, b) => Math.max(a, b), 0);
+    const decades = Math.log10(most / least);
+    if (!(decades > 0.7)) return;
+    const ticks = [];
+    for (let power = Math.floor(Math.log10(least)); power <= Math.ceil(Math.log10(most)); power++) {
+      for (const step of decades < 2.5 ? [1, 2, 5] : [1]) ticks.push(Number(`${step}e${power}`));
+    }
+    axis.ticker = grid.ticker = new Bokeh.FixedTicker({ ticks });
+    axis.formatter = new Bokeh.BasicTickFormatter({ power_limit_low: -6, power_limit_high: 7 });
+  }
+
+  /** Two beside each other on a sheet of paper, or one that is wide. */
+  fit() {
+    const wide = this.area.offsetWidth, room = wide > 0.7 * SHEET ? SHEET : SHEET / 2 - 10;
+    const { style } = this.area.parentElement;
+    style.setProperty("--wide", `${wide}px`);
+    style.setProperty("--scale", Math.min(1, room / wide));
   }
 
   static item(label, renderers) {
@@ -99,15 +128,15 @@ class Plot {
 
   band(figure, series) {
     const source = new Bokeh.ColumnDataSource({ data: { x: series.x, low: series.y, high: series.y2 } });
-    return [
-      figure.varea({ field: "x" }, { field: "low" }, { field: "high" }, {
-        source, fill_color: ink(series.colour), fill_alpha: 0.6,
-      }),
-      // a band of a single group has no area
-      figure.segment({ field: "x" }, { field: "low" }, { field: "x" }, { field: "high" }, {
+    if (series.x.length === 1) {
+      // which has no area
+      return [figure.segment({ field: "x" }, { field: "low" }, { field: "x" }, { field: "high" }, {
         source, line_color: ink(series.colour), line_width: 5, line_alpha: 0.6,
-      }),
-    ];
+      })];
+    }
+    return [figure.varea({ field: "x" }, { field: "low" }, { field: "high" }, {
+      source, fill_color: ink(series.colour), fill_alpha: 0.6,
+    })];
   }
 
   bars(figure, series) {
@@ -167,7 +196,10 @@ class Plot {
   pointing(figure, items) {
     const { tips, open } = this.spec;
     const renderers = items.flatMap((item) => item.renderers).filter((r) => r.glyph.type === "Scatter");
-    const tooltips = Object.entries(tips.heads).map(([column, head]) => [head, `@${column}`]);
+    // Bokeh writes what stands for @column as text; its box is white on dark pages too
+    const tooltips = `<div style="color: #1b1b1b; max-width: 16rem; overflow-wrap: anywhere">${
+      Object.entries(tips.heads).map(([column, head]) => `<div>${head} @${column}</div>`).join("")
+    }</div>`;
     figure.add_tools(
       new Bokeh.HoverTool({ renderers, tooltips, limit: 3 }), new Bokeh.TapTool({ renderers }),
     );
