@@ -108,9 +108,10 @@ def test_score_bins_lie_where_they_say(pipeline, rows, report):
     assert curve["cells"] == expected.tolist()
 
 
-def test_the_overview_counts_every_class_and_row(report, rows):
+def test_the_overview_counts_every_class_and_row(report, pipeline, rows):
     logits, labels = rows
     support, per_row = labels.sum(axis=0), labels.sum(axis=1)
+    after = pipeline.predict(logits).toarray()
 
     groups, by_row = report.overview["by_frequency"], report.overview["labels_of_rows"]
 
@@ -118,18 +119,24 @@ def test_the_overview_counts_every_class_and_row(report, rows):
         here = (support >= group["from"]) & (support <= group["to"])
         assert group["n_classes"] == here.sum()
         if group["from"]:
-            expected = report.per_class["f"][here].mean()
-            assert group["f"] == pytest.approx(expected, abs=1e-12)
-            assert group["count_ratio_before"] == pytest.approx(
-                (logits[:, here] >= 0).sum() / support[here].sum()
-            )
+            for name in ("f", "f_before"):
+                expected = report.per_class[name][here].mean()
+                assert group[name] == pytest.approx(expected, abs=1e-12)
+            for name, decided in (("count_ratio_before", logits >= 0), ("count_ratio", after)):
+                assert group[name] == pytest.approx(decided[:, here].sum() / support[here].sum())
+        else:
+            for name in ("f", "f_before", "count_ratio", "count_ratio_before"):
+                assert group[name] is None
     assert sum(group["n_classes"] for group in groups) == 40
     assert sum(group["n_rows"] for group in by_row) == 700
     for group in by_row:
         here = (per_row >= group["from"]) & (per_row <= group["to"])
         assert group["true"] == pytest.approx(per_row[here].mean())
         assert group["before"] == pytest.approx((logits[here] >= 0).sum(axis=1).mean())
-        assert group["after_10_percent"] <= group["after_median"] <= group["after_90_percent"]
+        counts = np.sort(after[here].sum(axis=1))
+        assert group["after"] == pytest.approx(counts.mean())
+        for name, share in (("10_percent", 0.1), ("median", 0.5), ("90_percent", 0.9)):
+            assert group[f"after_{name}"] == counts[int(np.ceil(share * len(counts))) - 1]
     pooled = report.overview["reliability"]
     assert sum(pooled["cells"]) == labels.size
     assert sum(pooled["positives"]) == labels.sum()
@@ -234,6 +241,32 @@ def test_on_the_fitting_rows_the_verdict_is_the_cross_fit():
         assert report.verdict["after"][name] == pytest.approx(expected)
         assert report.verdict["in_sample"][name]["estimate"] == found.in_sample.summary[name]
     np.testing.assert_array_equal(report.per_class["f"], found.in_sample.per_class["f"])
+
+
+def test_the_verdict_says_how_much_was_judged(pipeline, rows):
+    report = cal.threshold_report(pipeline, *rows, level=0.8)
+
+    labels = rows[1]
+    expected = {
+        "level": 0.8,
+        "n_rows": 700,
+        "n_classes": 40,
+        "n_labels": labels.sum(),
+        "n_classes_without_positives": (labels.sum(axis=0) == 0).sum(),
+        "folds": None,
+        "n_groups": None,
+    }
+    assert {name: report.verdict[name] for name in expected} == expected
+
+
+def test_groups_of_a_cross_fit_are_counted():
+    logits, labels = world()
+    unfitted = cal.Pipeline([], cal.SharedThreshold(cal.metrics.f_beta(1)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", cal.FitWarning)
+        found = cal.cross_fit(unfitted, logits, labels, folds=2, groups=np.arange(1500) // 3)
+
+    assert cal.threshold_report(found.decision, logits, labels).verdict["n_groups"] == 500
 
 
 def test_a_rule_that_does_not_say_what_it_was_fitted_to_is_not_called_out_of_sample():
