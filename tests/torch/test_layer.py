@@ -69,6 +69,124 @@ def test_calibrated_logits_are_those_of_numpy(step: str):
     np.testing.assert_allclose(found, expected, rtol=3e-7, atol=3e-7)
 
 
+@pytest.mark.parametrize("by", ["by_count", "by_largest", "by_log_sum"])
+def test_each_term_of_a_row_is_that_of_numpy_by_itself(by: str):
+    step = ops.RowAffine(np.ones(N_CLASSES), np.zeros(N_CLASSES), **{by: 0.7})
+    decision = cal.Decision((step,), RULES["top_k"], N_CLASSES)
+    logits = hard_logits(np.random.default_rng(31), 100, N_CLASSES)
+
+    found = DecisionLayer(decision).calibrated(torch.from_numpy(logits)).numpy()
+
+    np.testing.assert_allclose(found, decision.calibrate(logits), rtol=3e-7, atol=3e-7)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        STEPS["affine"],
+        STEPS["piecewise_linear"],
+        STEPS["piecewise_linear, one for all"],
+        ops.RowAffine(np.array(1.0), np.array(0.0), by_largest=0.1),
+    ],
+    ids=lambda step: step.wire_name,
+)
+def test_where_no_exponential_is_taken_every_bit_is_that_of_numpy(step: ops.CalibrationOp):
+    decision = cal.Decision((step,), RULES["top_k"], N_CLASSES)
+    logits = hard_logits(np.random.default_rng(32), 400, N_CLASSES)
+
+    found = DecisionLayer(decision).calibrated(torch.from_numpy(logits)).numpy()
+
+    assert np.array_equal(found, decision.calibrate(logits))
+
+
+@pytest.mark.parametrize("step", ["beta", "label_smoothing", "focal", "asymmetric_loss, attached"])
+def test_maps_in_float64_are_rounded_once(step: str):
+    decision = cal.Decision((STEPS[step],), RULES["top_k"], N_CLASSES)
+    logits = np.random.default_rng(33).normal(-1, 3, (2_000, N_CLASSES)).astype(np.float32)
+
+    found = DecisionLayer(decision).calibrated(torch.from_numpy(logits)).numpy()
+
+    # a sum in float32 gives another last bit in every third cell
+    assert (found != decision.calibrate(logits)).mean() < 1e-3
+
+
+def test_a_row_without_scores_keeps_none_where_its_terms_would_cancel():
+    step = ops.RowAffine(np.array(1.0), np.array(0.0), by_largest=0.5, by_log_sum=-0.5)
+    layer = DecisionLayer(cal.Decision((step,), ops.TopK(1), 3))
+
+    assert (layer.calibrated(torch.full((1, 3), -torch.inf)) == -torch.inf).all()
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        ops.RowAffine(np.array(1.0), np.array(0.0), by_largest=2.0),
+        ops.RowAffine(np.array(1.0), np.array(0.0), by_log_sum=-1.0),
+        ops.Beta(1.0, 0.0, 0.5),
+        ops.Beta(0.0, 1.0, 0.5),
+        ops.Beta(3.0, 2.0, 0.5),
+        STEPS["piecewise_linear"],
+        STEPS["label_smoothing"],
+        ops.LabelSmoothing(0.0),
+        STEPS["focal"],
+        STEPS["asymmetric_loss"],
+        STEPS["asymmetric_loss, attached"],
+        STEPS["asymmetric_loss, no clip"],
+    ],
+    ids=lambda step: step.wire_name,
+)
+def test_the_far_ends_are_calibrated_as_in_numpy(step: ops.CalibrationOp):
+    line = ops.Affine(np.array(2.0), np.array(0.0))
+    decision = cal.Decision((line, step), RULES["top_k"], N_CLASSES)
+    # beyond half the highest float32 the line overflows
+    far = [-np.inf, -3e38, -1e38, -1e30, -800.0, -100.0, 90.0, 100.0, 800.0, 1e30, 3e38]
+    logits = np.array([far, far[::-1], [0.0, *far[:10]], [-np.inf] * 11], np.float32)
+
+    found = DecisionLayer(decision).calibrated(torch.from_numpy(logits)).numpy()
+
+    expected = decision.calibrate(logits)
+    assert not np.isnan(expected).any()
+    assert np.array_equal(np.isinf(found), np.isinf(expected))
+    np.testing.assert_allclose(found, expected, rtol=3e-7, atol=3e-7)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        ops.Beta(1.0, 1.0, 0.0),
+        ops.Beta(1.0, 2.0, -math.log(2.0)),
+        ops.AsymmetricLoss(1.0, 1.0, 0.0, detached=False),
+        ops.AsymmetricLoss(0.0, 4.0, 0.5, detached=True),
+        ops.LabelSmoothing(0.1),
+    ],
+    ids=repr,
+)
+def test_where_a_map_bends_or_breaks_it_keeps_the_digits_of_numpy(step: ops.CalibrationOp):
+    decision = cal.Decision((step,), ops.TopK(1), 32)
+    tiny = np.concatenate([[0.0, 2.0**-22], 9e-5 * 10.0 ** -np.arange(12.0)]).astype(np.float32)
+    end = np.float32(math.log(1.9 / 0.1))
+    beside = [end, np.nextafter(end, np.float32(0)), np.nextafter(end, np.float32(9))]
+    logits = np.concatenate([tiny, -tiny, beside, [1.0]], dtype=np.float32)[None]
+
+    found = DecisionLayer(decision).calibrated(torch.from_numpy(logits)).numpy()
+
+    np.testing.assert_allclose(found, decision.calibrate(logits), rtol=3e-7, atol=0)
+
+
+def test_between_any_two_knots_the_bits_are_those_of_numpy():
+    rng = np.random.default_rng(34)
+    knots = np.sort(rng.normal(size=300).astype(np.float32))
+    values = np.sort(rng.normal(size=300).astype(np.float32))
+    step = ops.PiecewiseLinear([0, 300], knots, values, [0.3], [0.7])
+    decision = cal.Decision((step,), ops.TopK(1), 300)
+    beside = [np.nextafter(knots, np.float32(end)) for end in (-np.inf, np.inf)]
+    logits = np.stack([knots, *beside])
+
+    found = DecisionLayer(decision).calibrated(torch.from_numpy(logits)).numpy()
+
+    assert np.array_equal(found, decision.calibrate(logits))
+
+
 def test_thousands_of_classes_are_decided_as_by_numpy():
     rng = np.random.default_rng(5)
     logits = rng.normal(-5, 1.5, (40, 7_900)).astype(np.float32).round(2)
@@ -352,9 +470,12 @@ def test_calibration_is_differentiable(step: str):
 
 
 def test_gradients_stay_finite_at_the_far_ends():
-    for step in STEPS:
-        layer = DecisionLayer(cal.Decision((STEPS[step],), RULES["top_k"], N_CLASSES))
-        logits = torch.tensor([[-80.0, -20.0, -3.5, -1e-7, 0.0, 1e-7, 3.5, 20.0, 80.0, 1.0, -1.0]])
+    hardly_clipped = ops.AsymmetricLoss(0.0, 4.0, 1e-20, detached=False)
+    for step, op in {**STEPS, "hardly clipped": hardly_clipped}.items():
+        layer = DecisionLayer(cal.Decision((op,), RULES["top_k"], N_CLASSES))
+        logits = torch.tensor(
+            [[-900.0, -20.0, -3.5, -1e-7, 0.0, 1e-7, 3.5, 20.0, 900.0, 1.0, -80.0]]
+        )
         logits.requires_grad_()
 
         layer.probabilities(logits).sum().backward()
@@ -421,6 +542,15 @@ def test_thresholds_can_be_others_for_one_call():
     other = cal.Decision(decision.steps, ops.Threshold(instead.numpy()), N_CLASSES)
     assert np.array_equal(mask.numpy(), mask_of(other, logits.numpy()))
     assert torch.equal(layer(logits, layer.rule.threshold), layer(logits))
+
+
+def test_the_lowest_threshold_for_one_call_lets_no_cell_without_a_score_pass():
+    layer = DecisionLayer(cal.Decision((), ops.Threshold(np.zeros(2)), 2))
+    logits = torch.tensor([[-torch.inf, -3e38], [torch.nan, torch.inf]])
+
+    mask = layer(logits, torch.tensor(-torch.inf))
+
+    assert mask.tolist() == [[False, True], [False, True]]
 
 
 def test_a_threshold_for_a_rule_without_one_is_refused():
