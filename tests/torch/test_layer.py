@@ -329,6 +329,78 @@ def test_compiled_and_exported_it_decides_the_same(rule: str):
         assert np.array_equal(exported(logits[:n_rows]).numpy(), expected)
 
 
+def test_on_the_processor_expected_counts_are_those_of_numpy_to_the_last_digit():
+    rows = np.random.default_rng(36).normal(-1, 2, (60, 1, N_CLASSES)).astype(np.float32)
+
+    for logits in rows:
+        # the sum of the row lies at a whole number, or next to it
+        rule = ops.ExpectedCountTopK(3.0 - float(ops.expected_counts(logits)[0]), 0, None)
+        decision = cal.Decision((), rule, N_CLASSES)
+
+        mask = DecisionLayer(decision)(torch.from_numpy(logits))
+
+        assert np.array_equal(mask.numpy(), mask_of(decision, logits))
+
+
+def test_gaps_that_float32_cannot_tell_apart_are_told_apart_exported_too():
+    x = np.linspace(0.5, 3, 50, dtype=np.float32)
+    # the lower gap is wider by what the last bit of a logit makes of it
+    logits = np.stack([x, 0 * x, np.nextafter(-x, np.float32(-9))], axis=1)
+    decision = cal.Decision((), ops.LargestGap(), 3)
+    rows = torch.from_numpy(logits)
+
+    exported = torch.export.export(DecisionLayer(decision), (rows,), strict=False).module()
+
+    expected = mask_of(decision, logits)
+    assert expected.sum(axis=1).tolist() == [2] * 50
+    assert np.array_equal(exported(rows).numpy(), expected)
+
+
+@pytest.mark.parametrize("n_classes", [1, 3])
+def test_equal_logits_leave_no_gap_exported_too(n_classes: int):
+    logits = torch.tensor([[3.0], [-1.0]]).expand(2, n_classes)
+    layer = DecisionLayer(cal.Decision((), ops.LargestGap(), n_classes))
+
+    exported = torch.export.export(layer, (logits,), strict=False).module()
+
+    assert not layer(logits).any()
+    assert not exported(logits).any()
+
+
+def test_what_is_never_predicted_is_not_even_at_infinity():
+    rule = ops.BoundedThreshold(np.array([np.inf, 0.0, 1.0]), 1, 2)
+    layer = DecisionLayer(cal.Decision((), rule, 3))
+    logits = torch.tensor([[torch.inf, -1.0, -3.0], [torch.inf, 3.0, 2.0]])
+
+    exported = torch.export.export(layer, (logits,), strict=False).module()
+
+    for decide in (layer, exported):
+        assert decide(logits).tolist() == [[False, True, False], [False, True, True]]
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        ops.TopK(5),
+        ops.BoundedThreshold(np.zeros(3), 4, 9),
+        ops.BoundedThreshold(np.array(0.0), 1, 9),
+        ops.ExpectedCountTopK(7.0, 0, 9),
+        ops.WeightedTopK(5, np.array([1.0, 2.0, 3.0]), np.zeros(3)),
+    ],
+    ids=lambda rule: rule.wire_name,
+)
+def test_more_labels_than_classes_are_all_of_them_exported_too(rule: ops.DecisionOp):
+    decision = cal.Decision((), rule, 3)
+    logits = torch.from_numpy(hard_logits(np.random.default_rng(35), 40, 3))
+    layer = DecisionLayer(decision)
+
+    exported = torch.export.export(layer, (logits,), strict=False).module()
+
+    expected = mask_of(decision, logits.numpy())
+    assert np.array_equal(layer(logits).numpy(), expected)
+    assert np.array_equal(exported(logits).numpy(), expected)
+
+
 @pytest.mark.parametrize("rule", [rule for rule in RULES if rule not in BY_LAW])
 @pytest.mark.parametrize("strict", [True, False])
 def test_an_exported_program_runs_without_this_package(rule: str, strict: bool):
