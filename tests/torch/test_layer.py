@@ -16,6 +16,7 @@ import calibrate as cal
 from calibrate import ops
 from calibrate.torch import DecisionLayer
 from calibrate.torch.layer import TWINS
+from calibrate.torch.rows import expected_counts, largest_logits, log_sums_of_exp
 
 N_CLASSES = 11
 STEPS = calibration_steps(np.random.default_rng(0), N_CLASSES)
@@ -185,6 +186,21 @@ def test_between_any_two_knots_the_bits_are_those_of_numpy():
     found = DecisionLayer(decision).calibrated(torch.from_numpy(logits)).numpy()
 
     assert np.array_equal(found, decision.calibrate(logits))
+
+
+def test_sums_along_thousands_of_classes_are_taken_in_float64():
+    logits = torch.from_numpy(np.random.default_rng(37).normal(-4, 2, (20, 7_900)).astype("f4"))
+
+    counts = expected_counts(logits)
+    logs = log_sums_of_exp(logits, largest_logits(logits))
+
+    p = torch.sigmoid(logits).double()
+    torch.testing.assert_close(counts, p.sum(dim=1), rtol=1e-14, atol=0)
+    torch.testing.assert_close(logs, logits.double().logsumexp(dim=1), rtol=0, atol=1e-8)
+
+
+def test_a_row_of_no_classes_has_no_largest_logit():
+    assert largest_logits(torch.zeros(2, 0)).tolist() == [-math.inf, -math.inf]
 
 
 def test_thousands_of_classes_are_decided_as_by_numpy():
