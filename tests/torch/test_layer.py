@@ -176,12 +176,15 @@ def test_where_a_map_bends_or_breaks_it_keeps_the_digits_of_numpy(step: ops.Cali
 
 def test_between_any_two_knots_the_bits_are_those_of_numpy():
     rng = np.random.default_rng(34)
-    knots = np.sort(rng.normal(size=300).astype(np.float32))
-    values = np.sort(rng.normal(size=300).astype(np.float32))
-    step = ops.PiecewiseLinear([0, 300], knots, values, [0.3], [0.7])
-    decision = cal.Decision((step,), ops.TopK(1), 300)
+    # knots near 0 that follow far ones: a line to them may overshoot its end
+    knots = rng.choice([-1, 1], (60, 12)) * 10.0 ** rng.uniform(-6, 1, (60, 12))
+    knots = np.sort(knots.astype(np.float32), axis=1)
+    values = np.sort(rng.normal(size=(60, 12)).astype(np.float32), axis=1)
+    ends = np.full(60, 0.5)
+    step = ops.PiecewiseLinear(12 * np.arange(61), knots.ravel(), values.ravel(), ends, ends)
+    decision = cal.Decision((step,), ops.TopK(1), 60)
     beside = [np.nextafter(knots, np.float32(end)) for end in (-np.inf, np.inf)]
-    logits = np.stack([knots, *beside])
+    logits = np.concatenate([knots, *beside], axis=1).T.copy()
 
     found = DecisionLayer(decision).calibrated(torch.from_numpy(logits)).numpy()
 
@@ -523,6 +526,11 @@ def test_the_state_of_another_rule_is_refused():
 
     with pytest.raises(ValueError, match="step 'top_k', got 'expected_count_top_k'"):
         threshold.load_state_dict(counts.state_dict())
+    counts.rule.numbers.pop("max_k")
+    with pytest.raises(ValueError, match="step 'expected_count_top_k', got 'expected_count_top_k'"):
+        DecisionLayer(cal.Decision((), ops.ExpectedCountTopK(0.5, 0, 2), 4)).load_state_dict(
+            counts.state_dict()
+        )
     with pytest.raises(ValueError, match="must hold its steps"):
         threshold.load_state_dict({"rule._extra_state": torch.zeros(3, dtype=torch.uint8)})
 
@@ -577,8 +585,9 @@ def test_temperature_and_bias_are_fine_tuned():
     labels = torch.from_numpy((rng.random(true.shape) < 1 / (1 + np.exp(-true))).astype(np.float32))
     logits = torch.from_numpy(2 * true + np.float32(1))
     line = ops.Affine(np.ones(3), np.zeros(3))
+    told = {"cross_fit": {"f": 1.0}, "fitting_rows": {"f": 1.0}}
     layer = DecisionLayer(
-        cal.Decision((line,), ops.Threshold(np.zeros(3)), 3, provenance={"cross_fit": {"f": 1.0}}),
+        cal.Decision((line,), ops.Threshold(np.zeros(3)), 3, provenance=told),
         trainable=True,
     )
     optimizer = torch.optim.LBFGS(layer.parameters(), max_iter=50)
