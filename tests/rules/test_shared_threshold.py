@@ -210,12 +210,13 @@ def test_right_probabilities_decide_the_threshold(beta):
     assert fitted.report_.swept_error == pytest.approx(math.sqrt(2.3) * labels.sum() ** (-1 / 3))
 
 
-def test_the_labels_decide_where_the_probabilities_are_wrong():
+@pytest.mark.parametrize("off", [2, -2])
+def test_the_labels_decide_where_the_probabilities_are_wrong(off):
     scores, labels = of_right_probabilities()
 
-    fitted = SharedThreshold(metrics.f_beta(1), shrinkage="auto").fit(scores + 2, labels)
+    fitted = SharedThreshold(metrics.f_beta(1), shrinkage="auto").fit(scores + off, labels)
 
-    swept = SharedThreshold(metrics.f_beta(1)).fit(scores + 2, labels)
+    swept = SharedThreshold(metrics.f_beta(1)).fit(scores + off, labels)
     assert not fitted.report_.plug_in_taken
     assert fitted.op_.threshold == swept.op_.threshold
     assert "the swept one is taken" in fitted.report_.sentences()[0]
@@ -233,6 +234,22 @@ def test_three_standard_errors_are_the_bound(monkeypatch):
     assert rule.fit(scores, labels).report_.plug_in_taken
     monkeypatch.setattr(shared_threshold, "_FARTHEST", apart * 0.9999)
     assert not rule.fit(scores, labels).report_.plug_in_taken
+
+
+def test_what_lies_just_beyond_three_standard_errors_is_no_chance():
+    scores, labels = of_right_probabilities(500)
+    rule = SharedThreshold(metrics.f_beta(1), shrinkage="auto")
+
+    def apart(shift):
+        report = rule.fit(scores + shift, labels).report_
+        return abs(report.swept - report.plug_in) / report.swept_error, report.plug_in_taken
+
+    # the farther the logits are shifted, the farther apart the two lie
+    found = [apart(shift) for shift in np.linspace(0.3, 1.2, 40)]
+
+    assert any(2.9 < far < 3.0 for far, _ in found)
+    assert any(3.0 < far < 3.1 for far, _ in found)
+    assert [taken for _, taken in found] == [far <= 3.0 for far, _ in found]
 
 
 def test_the_report_is_plain_json():
