@@ -261,6 +261,17 @@ def test_the_report_is_plain_json():
     assert set(report.as_dict()) == {"swept", "plug_in", "swept_error", "plug_in_taken"}
 
 
+def test_a_threshold_that_nothing_passes_is_none_in_the_report():
+    scores, labels = np.array([[np.nan, 3.0], [np.nan, -3.0]]), np.array([[1, 0], [1, 0]])
+    rule = SharedThreshold(metrics.f_beta(1), shrinkage="auto")
+
+    report = rule.fit(scores, labels, nan="negative").report_
+
+    assert report.swept == np.inf
+    assert report.as_dict()["swept"] is None
+    assert not report.plug_in_taken
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
