@@ -199,8 +199,12 @@ def test_a_p_value_at_the_bound_is_certain_enough():
 
 
 def test_a_level_may_be_as_high_as_a_loss():
-    twice = Risk(lambda tp, predicted, true: 2.0 * (tp < true), bound=2, monotone=True, name="twice")
-    half = Risk(lambda tp, predicted, true: 0.5 * (tp < true), bound=0.5, monotone=True, name="half")
+    twice = Risk(
+        lambda tp, predicted, true: 2.0 * (tp < true), bound=2, monotone=True, name="twice"
+    )
+    half = Risk(
+        lambda tp, predicted, true: 0.5 * (tp < true), bound=0.5, monotone=True, name="half"
+    )
 
     assert RiskControl(twice, 1.5).fit(*simulated()).report_.level == 1.5
     with pytest.raises(ValueError, match="level must be above 0 and below 0.5, got 0.75"):
