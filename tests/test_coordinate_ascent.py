@@ -179,6 +179,52 @@ def test_passes_end_when_they_gain_too_little():
     assert ascent.one_pass() == 0.0
 
 
+def test_the_tolerance_is_one_of_the_mean_over_the_classes():
+    p = probabilities()
+    first = ascent_of(p, 2, f_beta(1))
+    risen = first.one_pass()
+    ascent = ascent_of(p, 2, f_beta(1))
+
+    ascent.run(20, 1.01 * risen / 12)
+
+    assert ascent.value == first.value
+    assert first.one_pass() > 0
+
+
+@pytest.mark.parametrize("metric", [f_beta(1), plain(f_beta(1))], ids=["known", "plain"])
+def test_a_row_changes_no_label_where_that_gains_nothing(metric):
+    ascent = ascent_of(np.full((4, 3), 0.5), 1, metric)
+    mask = np.eye(3, dtype=bool)[[1, 1, 0, 2]]
+    ascent.chosen[:] = mask.reshape(-1)
+    ascent.tp[:], ascent.predicted[:] = 0.5 * mask.sum(axis=0), mask.sum(axis=0)
+
+    assert ascent.one_pass() == 0.0
+
+    assert (mask_of(ascent, mask.shape) == mask).all()
+
+
+@pytest.mark.parametrize("metric", [f_beta(1), jaccard, recall], ids=repr)
+def test_of_a_class_that_no_row_can_have_nothing_is_expected(metric):
+    p = probabilities(30, 6)
+    p[:, 0] = 0.0
+    ascent = ascent_of(p, 2, metric)
+
+    ascent.run(20, 0.0)
+
+    assert ascent.tp[0] == 0.0
+    assert np.isfinite(ascent.line()).all()
+    assert 0 < ascent.value < 1
+
+
+def test_a_prediction_that_is_worth_less_the_likelier_it_is_has_no_slope():
+    ascent = ascent_of(probabilities(30, 6), 2, lambda tp, fp, fn, tn: fp - tp)
+
+    slope, height = ascent.line()
+
+    assert slope.tolist() == [0.0] * 6
+    assert height == pytest.approx(np.ones(6))
+
+
 @LAW
 @given(st.lists(st.integers(-3, 3), min_size=1, max_size=12), st.integers(1, 14))
 def test_the_highest_gains_are_taken_and_the_first_among_equals(values, k):

@@ -95,6 +95,17 @@ def test_an_objective_makes_a_pipeline_of_the_default_calibrator_and_its_rule(go
     assert pipeline.rule is not goal.pipeline().rule
 
 
+def test_the_rule_of_an_objective_is_the_one_that_is_said():
+    rules = {goal.name: goal.make_rule() for goal in objectives.ALL}
+
+    assert {name: repr(rule) for name, rule in rules.items()} == {
+        "macro-f1": "PerClassThreshold(metric=f_beta(1), shrinkage='auto')",
+        "micro-f1": "SharedThreshold(metric=f_beta(1), shrinkage='auto')",
+        "instance-f1": "ExpectedFBeta(beta=1)",
+        "count": "ExpectedCountTopK()",
+    }
+
+
 def test_another_calibrator_may_come_first():
     calibrator = PlattScaling()
 

@@ -13,6 +13,12 @@ def test_a_name_is_one_class_and_a_pattern_all_that_match():
     assert found == {1: overrides.never, 2: overrides.never, 4: overrides.always}
 
 
+def test_the_classes_come_in_their_order_whatever_that_of_the_keys():
+    found = overrides.matched({"pop": overrides.always, "jazz": overrides.never}, 5, NAMES)
+
+    assert list(found) == [0, 4]
+
+
 def test_a_name_that_reads_as_a_pattern_is_the_class_of_that_name_alone():
     assert overrides.matched({"rock*": overrides.never}, 5, NAMES) == {3: overrides.never}
 

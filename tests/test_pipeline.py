@@ -232,6 +232,8 @@ def test_a_rule_that_needs_them_gets_rows_that_no_calibrator_has_seen(seed, shar
     )
     told = fitted.decision_.provenance
     assert (told["n_rows"], told["n_rows_apart"], told["seed"]) == (60, len(apart), seed)
+    assert told["n_positives"] == labels.sum()
+    assert told["rule_positives"] == tuple(labels[apart].sum(axis=0))
 
 
 def test_rows_apart_may_be_given():
@@ -353,6 +355,7 @@ def test_a_histogram_of_all_rows_has_none_apart():
         ({"share_apart": 1.0}, 60, "share_apart must be above 0 and below 1, got 1.0"),
         ({"share_apart": float("nan")}, 60, "share_apart must be above 0 and below 1, got nan"),
         ({"share_apart": 0.01}, 20, "got 20 rows in all, of which 0 are to be kept apart"),
+        ({"share_apart": 0.99}, 20, "got 20 rows in all, of which 20 are to be kept apart"),
         ({}, 1, "got 1 rows in all, of which 0 are to be kept apart"),
     ],
 )

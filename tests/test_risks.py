@@ -63,6 +63,7 @@ def test_a_risk_survives_the_way_to_another_process():
         (lambda tp, _p, _t: tp + 1.5, {}, "mine must be from 0 to 1, got 1.5"),
         (lambda tp, _p, _t: tp * np.nan, {}, "mine must be from 0 to 1, got nan"),
         (lambda tp, _p, _t: tp + 0.5, {"binary": True}, "mine must be 0 or 1, got 0.5"),
+        (lambda tp, _p, _t: tp + 1.5, {"binary": True, "bound": 2}, "mine must be 0 or 2, got 1.5"),
         (lambda _tp, _p, _t: np.zeros(3), {}, r"shape \(1,\), got shape \(3,\)"),
     ],
 )

@@ -1,5 +1,7 @@
 import math
 
+import pytest
+
 from calibrate import objectives
 from calibrate.comparison.advice import advice
 from calibrate.evaluation import Interval
@@ -37,10 +39,34 @@ def test_it_says_who_may_be_as_good():
     assert two.endswith("labels per true one; 'b' and 1 more may be as good on other rows.")
 
 
-def test_a_count_that_is_right_needs_no_word():
-    rows = {"a": row(ratio=0.92), "b": row(macro=0.2, ratio=1.0)}
+@pytest.mark.parametrize(("ratio", "said"), [(0.92, False), (1.09, False), (1.11, True)])
+def test_a_count_that_is_right_needs_no_word(ratio, said):
+    rows = {"a": row(ratio=ratio), "b": row(macro=0.2, ratio=1.0)}
+
+    words = advice(rows, {"b": less(-0.2, -0.1)}, objectives.macro_f1)
+
+    assert ("if the count matters, take 'b'" in words) == said
+
+
+def test_what_is_best_by_the_count_as_well_is_named_once():
+    rows = {"a": row(ratio=2.0), "b": row(macro=0.2, ratio=3.0)}
 
     assert "count matters" not in advice(rows, {"b": less(-0.2, -0.1)}, objectives.macro_f1)
+
+
+@pytest.mark.parametrize(
+    ("goal", "figure"),
+    [(objectives.micro_f1, "micro_f"), (objectives.instance_f1, "instance_f")],
+    ids=["micro-f1", "instance-f1"],
+)
+def test_who_is_as_good_is_told_by_the_figure_of_the_objective(goal, figure):
+    worse, as_good = Interval(-0.2, -0.15, -0.1), Interval(-0.1, 0.0, 0.1)
+    figures = dict.fromkeys(("macro_f", "micro_f", "instance_f"), worse)
+    rows = {name: row() for name in "abc"}
+
+    words = advice(rows, {"b": figures | {figure: as_good}, "c": figures}, goal)
+
+    assert "; 'b' may be as good on other rows" in words
 
 
 def test_without_an_objective_it_names_the_best_for_each():

@@ -1,3 +1,5 @@
+import itertools
+
 import naive
 import naive_counts
 import numpy as np
@@ -34,6 +36,18 @@ def test_the_likelier_of_two_counts_is_found(probabilities, beside):
 
     if abs(high - low) > 1e-9:
         assert found == (high > low)
+
+
+@pytest.mark.parametrize("n_classes", [1, 2, 3, 4])
+def test_the_mode_of_few_labels_is_that_of_the_whole_law(n_classes):
+    grid = np.array([0.1, 0.3, 0.45, 0.5, 0.55, 0.7, 0.9])
+    rows = np.array(list(itertools.combinations_with_replacement(grid, n_classes)))
+    logits = np.log(rows / (1 - rows)).astype(np.float32)
+
+    mode = likeliest_counts(logits)
+
+    for row, count in zip(ops.sigmoid(logits), mode, strict=True):
+        assert count in naive_counts.likeliest_count(row)
 
 
 def test_target_17_the_law_of_four_labels():

@@ -16,7 +16,7 @@ def simulated(n_rows=2000, n_classes=12, seed=0):
 
 
 def test_the_total_is_what_all_probabilities_add_up_to():
-    scores, labels = simulated()
+    scores, labels = simulated(200)
 
     fitted = CardinalityMatching().fit(scores, labels)
 
@@ -61,6 +61,28 @@ def test_where_less_than_half_a_label_is_expected_nothing_is_predicted():
 
     assert fitted.op_.threshold == np.inf
     assert fitted.findings_ == ()
+
+
+def test_half_a_label_is_rounded_up():
+    scores = np.arange(8.0).reshape(2, 4)
+
+    assert CardinalityMatching(0.75).fit(scores, np.zeros((2, 4))).predict(scores).nnz == 2
+
+
+@pytest.mark.parametrize(("n_wanted", "said"), [(3, False), (6, True), (397, False), (396, True)])
+def test_one_label_or_one_in_a_hundred_off_is_near_enough(n_wanted, said):
+    scores = np.repeat([5.0, -5.0], [4, 396] if n_wanted < 100 else [400, 8])
+    scores = np.column_stack([scores, np.linspace(-9, -8, len(scores))])
+    rule = CardinalityMatching(n_wanted / len(scores))
+
+    if said:
+        with pytest.warns(FitWarning, match="labels in all instead of"):
+            rule.fit(scores, np.zeros(scores.shape))
+    else:
+        rule.fit(scores, np.zeros(scores.shape))
+
+    assert rule.predict(scores).nnz == (4 if n_wanted < 100 else 400)
+    assert [f.values for f in rule.findings_] == [(rule.predict(scores).nnz / n_wanted,)] * said
 
 
 def test_more_labels_than_cells_are_all_cells():

@@ -102,6 +102,8 @@ def test_of_two_totals_as_near_the_larger_wins():
         ([0.1, 2.9, 2.9, 2.9], 7, 0, 5, -0.4),
         # the row of 5.9 is held at 5 from -0.9 on, the others get theirs at 0.5
         ([5.9, 0.5, 0.5], 5, 0, 5, -0.2),
+        # the same step, found from above
+        ([5.9, 0.5, 0.5, 0.5], 6, 0, 5, -0.2),
         # no row changes for half a label below and above
         ([0.25, 0.25, 0.25, 0.25], 1, 0, 5, 0.25),
         ([3.25, 3.25, 3.25, 3.25], 13, 0, 3, 0.25),
@@ -220,6 +222,14 @@ def test_a_total_within_one_in_a_hundred_is_near_enough(n_positive, said):
 
     assert rule.predict(scores).nnz == 100
     assert len(rule.findings_) == said
+
+
+def test_one_in_a_hundred_is_one_of_those_that_are_wanted():
+    scores, labels = np.zeros((200, 2)), np.zeros((200, 2), int)
+    labels[:198, 0] = 1
+
+    with pytest.warns(FitWarning, match="get 200 labels in all instead of 198"):
+        ExpectedCountTopK().fit(scores, labels)
 
 
 def test_cells_without_a_score_are_not_counted_on():

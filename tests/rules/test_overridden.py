@@ -36,6 +36,16 @@ def test_classes_set_by_hand_get_their_thresholds_and_the_others_keep_theirs():
     assert predicted[:, 1].all()
 
 
+@quiet
+def test_a_threshold_of_nought_is_one():
+    logits, labels = simulated()
+    given_ = {1: overrides.at_threshold(0.0), 2: overrides.at_probability(0.5)}
+
+    fitted = Overridden(cal.FixedThreshold(0.75), given_).fit(logits, labels)
+
+    assert fitted.op_.threshold.tolist() == [0.75, 0.0, 0.0, 0.75, 0.75]
+
+
 def test_a_finding_lists_what_was_set_by_hand():
     logits, labels = simulated()
     rule = Overridden(cal.FixedThreshold(), {2: overrides.never, 4: overrides.with_min_recall(0.5)})
@@ -102,6 +112,17 @@ def test_a_bound_that_no_cut_keeps_is_listed_with_the_best_there_is():
     assert fitted.op_.threshold[0] == np.inf
     (found,) = fitted.findings_
     assert (found.code, found.classes, found.values) == ("infeasible", (0,), (0.5,))
+
+
+def test_each_bound_lists_its_own_classes_alone():
+    logits = np.array([[3.0, 1.0], [2.0, 0.0], [1.0, 2.0]])
+    labels = np.array([[0, 1], [1, 0], [0, 1]])
+    bounds = {0: overrides.with_min_precision(0.9), 1: overrides.with_min_precision(0.95)}
+
+    with pytest.warns(FitWarning, match="1 of 2 classes reach precision 0.9 at no cut"):
+        fitted = Overridden(cal.PerClassThreshold(F1), bounds).fit(logits, labels)
+
+    assert [(f.code, f.classes) for f in fitted.findings_] == [("infeasible", (0,))]
 
 
 @quiet
@@ -184,10 +205,12 @@ def test_bounds_make_the_op_with_bounds_and_only_they_do():
     plain = Overridden(cal.FixedThreshold()).fit(logits, labels).op_
     least = Overridden(cal.FixedThreshold(), min_labels=1).fit(logits, labels).op_
     most = Overridden(cal.FixedThreshold(), max_labels=2).fit(logits, labels).op_
+    none = Overridden(cal.FixedThreshold(), max_labels=0).fit(logits, labels)
 
     assert isinstance(plain, ops.Threshold)
     assert (least.min_k, least.max_k) == (1, None)
     assert (most.min_k, most.max_k) == (0, 2)
+    assert none.predict(logits).nnz == 0
 
 
 @pytest.mark.parametrize(

@@ -410,16 +410,18 @@ def test_what_was_learned_is_reported():
 
 
 @quiet
-def test_a_shrunk_rule_adapts_to_the_batch_with_its_own_share():
+@pytest.mark.parametrize("gap", [0.0, 1.5])
+def test_a_shrunk_rule_adapts_to_the_batch_with_its_own_share(gap):
     scores, labels = network(bent=0.7)
-    new = network(n_rows=300, seed=4, bent=0.7)[0]
-    f1 = metrics.f_beta(1)
+    new = network(n_rows=300, seed=4, bent=0.7)[0] + np.float32(gap)
+    scores, f1 = scores + np.float32(gap), metrics.f_beta(1)
 
     swept = PerClassThreshold(f1).fit(scores, labels).op_.threshold
     plain = PerClassThreshold(f1, shrinkage="auto").fit(scores, labels).report_.shrunk
     rule = PerClassThreshold(f1, shrinkage="auto", batch=True).fit(scores, labels)
     predicted = rule.predict(new).toarray()
 
+    assert (plain.offset != 0) == (gap != 0)
     assert rule.op_.own_weight == pytest.approx(plain.weight, abs=1e-7)
     for c in range(0, 60, 7):
         threshold = naive_rules.adapted(
@@ -451,6 +453,21 @@ def test_equal_scores_are_never_predicted_with_shrinkage():
 
     assert np.isinf(rule.op_.threshold).tolist() == [False, True, False]
     assert [(f.code, f.classes) for f in rule.findings_] == [("uninformative", (1,))]
+
+
+@quiet
+@pytest.mark.parametrize("batch", [False, True])
+def test_a_class_without_scores_or_positives_is_listed_once_and_never_predicted(batch):
+    scores, labels = network(n_classes=4)
+    scores[:, 1], scores[:, 2] = np.nan, 0.0
+    labels[:, 1] = labels[:, 2] = False
+    rule = PerClassThreshold(metrics.f_beta(1), shrinkage="auto", batch=batch)
+
+    fitted = rule.fit(scores, labels, nan="negative")
+
+    assert [(f.code, f.classes) for f in fitted.findings_] == [("uninformative", (1, 2))]
+    predicted = fitted.predict(scores, nan="negative").toarray()
+    assert predicted.any(axis=0).tolist() == [True, False, False, True]
 
 
 @pytest.mark.parametrize(

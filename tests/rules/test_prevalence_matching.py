@@ -113,6 +113,20 @@ def test_one_row_off_is_near_enough(n_wanted, said):
     assert rule.predict(scores).nnz == 50
 
 
+@pytest.mark.parametrize(("n_wanted", "said"), [(397, False), (396, True)])
+def test_one_row_in_a_hundred_off_is_near_enough(n_wanted, said):
+    scores = np.repeat([1.0, -2.0], 400)[:, None]
+    rule = PrevalenceMatching(n_wanted / 800)
+
+    if said:
+        with pytest.warns(FitWarning, match="another number"):
+            rule.fit(scores, np.zeros((800, 1)))
+    else:
+        rule.fit(scores, np.zeros((800, 1)))
+
+    assert rule.predict(scores).nnz == 400
+
+
 def test_more_than_all_rows_are_all_rows():
     scores, labels = simulated(50)
 

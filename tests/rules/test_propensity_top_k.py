@@ -52,6 +52,15 @@ def test_each_row_gets_its_best_by_probability_over_propensity(k):
         assert chosen.tolist() == naive_counts.weighted_top_k(row, k, gain, np.zeros(9))
 
 
+def test_the_numbers_of_the_model_are_those_that_are_given():
+    scores, labels = simulated()
+
+    op = PropensityTopK(2, a=0.6, b=2.6).fit(scores, labels).op_
+
+    expected = [1 / naive_counts.propensity(n, 200, 0.6, 2.6) for n in labels.sum(axis=0)]
+    assert op.gain == pytest.approx(expected, rel=1e-6)
+
+
 def test_rare_classes_are_predicted_more_often_than_by_the_probabilities():
     scores, labels = simulated(2000)
     from calibrate import TopK

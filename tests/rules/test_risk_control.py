@@ -190,6 +190,27 @@ def test_nine_rows_without_loss_are_enough_for_one_in_ten():
     assert not too_few.report_.feasible
 
 
+def test_a_p_value_at_the_bound_is_certain_enough():
+    """One row without loss, tested against 3/4: as likely as 1 - 3/4 where the risk is 3/4."""
+    rule = RiskControl(missed_any, 0.75, confidence=0.75).fit(np.ones((1, 2)), np.ones((1, 2)))
+
+    assert rule.report_.statistic == 0.25
+    assert rule.report_.feasible
+
+
+def test_a_level_may_be_as_high_as_a_loss():
+    twice = Risk(
+        lambda tp, predicted, true: 2.0 * (tp < true), bound=2, monotone=True, name="twice"
+    )
+    half = Risk(
+        lambda tp, predicted, true: 0.5 * (tp < true), bound=0.5, monotone=True, name="half"
+    )
+
+    assert RiskControl(twice, 1.5).fit(*simulated()).report_.level == 1.5
+    with pytest.raises(ValueError, match="level must be above 0 and below 0.5, got 0.75"):
+        RiskControl(half, 0.75).fit(*simulated())
+
+
 @pytest.mark.parametrize("confidence", [None, 0.9])
 def test_all_thresholds_pass_and_none_passes_are_told_apart(confidence):
     """Nothing true: nothing needs to be predicted. Too few rows: everything does."""
@@ -229,6 +250,7 @@ def test_all_true_labels_let_everything_pass():
     )
 
     assert rule.op_.threshold == ops.LOWEST
+    assert rule.report_.threshold is None
     assert rule.findings_ == ()
 
 
@@ -311,6 +333,22 @@ def test_the_report_says_what_the_labels_say():
     assert rule.report_.statistic == pytest.approx((lost.sum() + 1) / 401)
     assert rule.report_.labels_per_row == predicted.sum() / 400
     assert rule.report_.threshold == rule.op_.threshold
+
+
+def test_a_loss_is_the_nearest_multiple_and_sums_have_room(monkeypatch):
+    labels = np.ones((3, 3))
+    data = labelled_logits(np.array([[1.0, -1.0, -1.0]] * 3), labels)
+    curve = risk_curve(data, false_negative_rate)
+    middle = int(np.flatnonzero(curve.threshold == 0)[0])
+
+    # rounded up three times, and yet no more than 2
+    assert curve.total[middle] == 3 * round(Fraction(2, 3) * curve.scale) > 2 * curve.scale
+    assert math.ceil(curve.least_sums[middle]) == 2
+
+    monkeypatch.setattr("calibrate.statistics.risk_curves._MOST", 12)
+    coarse = risk_curve(data, false_negative_rate)
+    assert coarse.scale == 1 << 10
+    assert coarse.total.max() == 3 << 10
 
 
 def test_many_rows_are_the_sum_of_few(monkeypatch):

@@ -210,12 +210,13 @@ def test_right_probabilities_decide_the_threshold(beta):
     assert fitted.report_.swept_error == pytest.approx(math.sqrt(2.3) * labels.sum() ** (-1 / 3))
 
 
-def test_the_labels_decide_where_the_probabilities_are_wrong():
+@pytest.mark.parametrize("off", [2, -2])
+def test_the_labels_decide_where_the_probabilities_are_wrong(off):
     scores, labels = of_right_probabilities()
 
-    fitted = SharedThreshold(metrics.f_beta(1), shrinkage="auto").fit(scores + 2, labels)
+    fitted = SharedThreshold(metrics.f_beta(1), shrinkage="auto").fit(scores + off, labels)
 
-    swept = SharedThreshold(metrics.f_beta(1)).fit(scores + 2, labels)
+    swept = SharedThreshold(metrics.f_beta(1)).fit(scores + off, labels)
     assert not fitted.report_.plug_in_taken
     assert fitted.op_.threshold == swept.op_.threshold
     assert "the swept one is taken" in fitted.report_.sentences()[0]
@@ -235,6 +236,22 @@ def test_three_standard_errors_are_the_bound(monkeypatch):
     assert not rule.fit(scores, labels).report_.plug_in_taken
 
 
+def test_what_lies_just_beyond_three_standard_errors_is_no_chance():
+    scores, labels = of_right_probabilities(500)
+    rule = SharedThreshold(metrics.f_beta(1), shrinkage="auto")
+
+    def apart(shift):
+        report = rule.fit(scores + shift, labels).report_
+        return abs(report.swept - report.plug_in) / report.swept_error, report.plug_in_taken
+
+    # the farther the logits are shifted, the farther apart the two lie
+    found = [apart(shift) for shift in np.linspace(0.3, 1.2, 40)]
+
+    assert any(2.9 < far < 3.0 for far, _ in found)
+    assert any(3.0 < far < 3.1 for far, _ in found)
+    assert [taken for _, taken in found] == [far <= 3.0 for far, _ in found]
+
+
 def test_the_report_is_plain_json():
     scores, labels = np.full((4, 2), -3.0), np.eye(4, 2)
 
@@ -242,6 +259,17 @@ def test_the_report_is_plain_json():
 
     assert json.loads(json.dumps(report.as_dict())) == report.as_dict()
     assert set(report.as_dict()) == {"swept", "plug_in", "swept_error", "plug_in_taken"}
+
+
+def test_a_threshold_that_nothing_passes_is_none_in_the_report():
+    scores, labels = np.array([[np.nan, 3.0], [np.nan, -3.0]]), np.array([[1, 0], [1, 0]])
+    rule = SharedThreshold(metrics.f_beta(1), shrinkage="auto")
+
+    report = rule.fit(scores, labels, nan="negative").report_
+
+    assert report.swept == np.inf
+    assert report.as_dict()["swept"] is None
+    assert not report.plug_in_taken
 
 
 @pytest.mark.parametrize(

@@ -176,6 +176,15 @@ def test_rows_of_certain_cells_count_as_wholes():
     assert expected_positives(unlabelled(scores)).tolist() == [1000.0, 0.0]
 
 
+def test_rows_that_no_cache_holds_are_counted_one_by_one(monkeypatch):
+    scores = simulated(50)
+    expected = expected_positives(unlabelled(scores))
+
+    monkeypatch.setattr("calibrate.statistics.expected_positives._CACHED_CELLS", 2)
+
+    assert expected_positives(unlabelled(scores)).tolist() == expected.tolist()
+
+
 def test_the_means_of_bins_expect_nearly_the_same():
     scores = simulated(4000)
 

@@ -21,6 +21,7 @@ from calibrate.kernels import histogram as kernels
 from calibrate.statistics import Grid, ScoreHistogram
 from calibrate.torch import HistogramAccumulator, counting
 from calibrate.torch import accumulator as module
+from calibrate.torch.reservoir import row_numbers
 
 LAW = settings(derandomize=True, deadline=None, max_examples=30)
 pytestmark = [
@@ -108,6 +109,17 @@ def test_neither_batches_nor_threads_change_a_count(way, batch, monkeypatch):
     found = fed(HistogramAccumulator(30, grid=grid), logits, labels, batch).histogram()
 
     assert arrays_of(found) == arrays_of(saved(logits, labels, grid))
+
+
+def test_rows_too_wide_to_be_counted_at_once_are_counted_one_by_one(monkeypatch):
+    logits, labels = simulated(40)
+    monkeypatch.setattr(counting, "on_host", lambda device: False)
+    monkeypatch.setattr(counting, "CELLS_AT_ONCE", 7)
+    accumulator = HistogramAccumulator(30)
+
+    found = fed(accumulator, logits, labels).histogram()
+
+    assert arrays_of(found) == arrays_of(saved(logits, labels, accumulator.grid))
 
 
 def test_words_are_unloaded_before_they_overflow(way, monkeypatch):
@@ -255,11 +267,12 @@ def test_plus_infinity_is_refused_also_where_nan_means_negative(way):
         fed(accumulator, cell(math.inf).numpy(), np.zeros((3, 2))).histogram()
 
 
-def test_targets_that_are_no_labels_are_refused(way):
+@pytest.mark.parametrize("value", [0.5, -1.0, 2.0])
+def test_targets_that_are_no_labels_are_refused(way, value):
     accumulator = HistogramAccumulator(2)
 
-    with pytest.raises(ValueError, match=r"(labels|targets) must be 0 or 1, got (0.5|1 that)"):
-        fed(accumulator, np.zeros((3, 2)), cell(0.5).numpy()).histogram()
+    with pytest.raises(ValueError, match=rf"(labels|targets) must be 0 or 1, got ({value}|1 that)"):
+        fed(accumulator, np.zeros((3, 2)), cell(value).numpy()).histogram()
 
 
 @pytest.mark.parametrize(
@@ -569,6 +582,26 @@ def test_merged_reservoirs_hold_what_one_would():
 
     assert same_rows(forward, whole)
     assert same_rows(backward, whole)
+
+
+def test_no_row_of_a_rank_has_the_number_of_one_of_another():
+    first, second = (row_numbers(rank, 0, 1000, torch.device("cpu")) for rank in (0, 1))
+    later = row_numbers(0, 10**9, 1000, torch.device("cpu"))
+
+    assert not set(second.tolist()) & {*first.tolist(), *later.tolist()}
+    assert len({*first.tolist(), *later.tolist()}) == 2000
+
+
+def test_rows_with_ids_are_not_numbered_as_well():
+    logits, labels = simulated(60)
+    mixed = HistogramAccumulator(30, reservoir=60)
+    fed(mixed, logits[:20], labels[:20], ids=np.arange(10**6, 10**6 + 20))
+
+    fed(mixed, logits[20:], labels[20:])
+
+    without = fed(HistogramAccumulator(30, reservoir=60), logits[20:], labels[20:])
+    keys = [each.state_dict()["reservoir_keys"].tolist() for each in (mixed, without)]
+    assert len(set(keys[0]) & set(keys[1])) == 40
 
 
 def test_ranks_sample_rows_of_their_own():

@@ -16,6 +16,7 @@ import calibrate as cal
 from calibrate import ops
 from calibrate.torch import DecisionLayer
 from calibrate.torch.layer import TWINS
+from calibrate.torch.rows import expected_counts, largest_logits, log_sums_of_exp
 
 N_CLASSES = 11
 STEPS = calibration_steps(np.random.default_rng(0), N_CLASSES)
@@ -66,6 +67,142 @@ def test_calibrated_logits_are_those_of_numpy(step: str):
     expected = decision.calibrate(logits)
     assert np.array_equal(np.isinf(found), np.isinf(expected))
     np.testing.assert_allclose(found, expected, rtol=3e-7, atol=3e-7)
+
+
+@pytest.mark.parametrize("by", ["by_count", "by_largest", "by_log_sum"])
+def test_each_term_of_a_row_is_that_of_numpy_by_itself(by: str):
+    step = ops.RowAffine(np.ones(N_CLASSES), np.zeros(N_CLASSES), **{by: 0.7})
+    decision = cal.Decision((step,), RULES["top_k"], N_CLASSES)
+    logits = hard_logits(np.random.default_rng(31), 100, N_CLASSES)
+
+    found = DecisionLayer(decision).calibrated(torch.from_numpy(logits)).numpy()
+
+    np.testing.assert_allclose(found, decision.calibrate(logits), rtol=3e-7, atol=3e-7)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        STEPS["affine"],
+        STEPS["piecewise_linear"],
+        STEPS["piecewise_linear, one for all"],
+        ops.RowAffine(np.array(1.0), np.array(0.0), by_largest=0.1),
+    ],
+    ids=lambda step: step.wire_name,
+)
+def test_where_no_exponential_is_taken_every_bit_is_that_of_numpy(step: ops.CalibrationOp):
+    decision = cal.Decision((step,), RULES["top_k"], N_CLASSES)
+    logits = hard_logits(np.random.default_rng(32), 400, N_CLASSES)
+
+    found = DecisionLayer(decision).calibrated(torch.from_numpy(logits)).numpy()
+
+    assert np.array_equal(found, decision.calibrate(logits))
+
+
+@pytest.mark.parametrize("step", ["beta", "label_smoothing", "focal", "asymmetric_loss, attached"])
+def test_maps_in_float64_are_rounded_once(step: str):
+    decision = cal.Decision((STEPS[step],), RULES["top_k"], N_CLASSES)
+    logits = np.random.default_rng(33).normal(-1, 3, (2_000, N_CLASSES)).astype(np.float32)
+
+    found = DecisionLayer(decision).calibrated(torch.from_numpy(logits)).numpy()
+
+    # a sum in float32 gives another last bit in every third cell
+    assert (found != decision.calibrate(logits)).mean() < 1e-3
+
+
+def test_a_row_without_scores_keeps_none_where_its_terms_would_cancel():
+    step = ops.RowAffine(np.array(1.0), np.array(0.0), by_largest=0.5, by_log_sum=-0.5)
+    layer = DecisionLayer(cal.Decision((step,), ops.TopK(1), 3))
+
+    assert (layer.calibrated(torch.full((1, 3), -torch.inf)) == -torch.inf).all()
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        ops.RowAffine(np.array(1.0), np.array(0.0), by_largest=2.0),
+        ops.RowAffine(np.array(1.0), np.array(0.0), by_log_sum=-1.0),
+        ops.Beta(1.0, 0.0, 0.5),
+        ops.Beta(0.0, 1.0, 0.5),
+        ops.Beta(3.0, 2.0, 0.5),
+        STEPS["piecewise_linear"],
+        STEPS["label_smoothing"],
+        ops.LabelSmoothing(0.0),
+        STEPS["focal"],
+        STEPS["asymmetric_loss"],
+        STEPS["asymmetric_loss, attached"],
+        STEPS["asymmetric_loss, no clip"],
+    ],
+    ids=lambda step: step.wire_name,
+)
+def test_the_far_ends_are_calibrated_as_in_numpy(step: ops.CalibrationOp):
+    line = ops.Affine(np.array(2.0), np.array(0.0))
+    decision = cal.Decision((line, step), RULES["top_k"], N_CLASSES)
+    # beyond half the highest float32 the line overflows
+    far = [-np.inf, -3e38, -1e38, -1e30, -800.0, -100.0, 90.0, 100.0, 800.0, 1e30, 3e38]
+    logits = np.array([far, far[::-1], [0.0, *far[:10]], [-np.inf] * 11], np.float32)
+
+    found = DecisionLayer(decision).calibrated(torch.from_numpy(logits)).numpy()
+
+    expected = decision.calibrate(logits)
+    assert not np.isnan(expected).any()
+    assert np.array_equal(np.isinf(found), np.isinf(expected))
+    np.testing.assert_allclose(found, expected, rtol=3e-7, atol=3e-7)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        ops.Beta(1.0, 1.0, 0.0),
+        ops.Beta(1.0, 2.0, -math.log(2.0)),
+        ops.AsymmetricLoss(1.0, 1.0, 0.0, detached=False),
+        ops.AsymmetricLoss(0.0, 4.0, 0.5, detached=True),
+        ops.LabelSmoothing(0.1),
+    ],
+    ids=repr,
+)
+def test_where_a_map_bends_or_breaks_it_keeps_the_digits_of_numpy(step: ops.CalibrationOp):
+    decision = cal.Decision((step,), ops.TopK(1), 32)
+    tiny = np.concatenate([[0.0, 2.0**-22], 9e-5 * 10.0 ** -np.arange(12.0)]).astype(np.float32)
+    end = np.float32(math.log(1.9 / 0.1))
+    beside = [end, np.nextafter(end, np.float32(0)), np.nextafter(end, np.float32(9))]
+    logits = np.concatenate([tiny, -tiny, beside, [1.0]], dtype=np.float32)[None]
+
+    found = DecisionLayer(decision).calibrated(torch.from_numpy(logits)).numpy()
+
+    np.testing.assert_allclose(found, decision.calibrate(logits), rtol=3e-7, atol=0)
+
+
+def test_between_any_two_knots_the_bits_are_those_of_numpy():
+    rng = np.random.default_rng(34)
+    # knots near 0 that follow far ones: a line to them may overshoot its end
+    knots = rng.choice([-1, 1], (60, 12)) * 10.0 ** rng.uniform(-6, 1, (60, 12))
+    knots = np.sort(knots.astype(np.float32), axis=1)
+    values = np.sort(rng.normal(size=(60, 12)).astype(np.float32), axis=1)
+    ends = np.full(60, 0.5)
+    step = ops.PiecewiseLinear(12 * np.arange(61), knots.ravel(), values.ravel(), ends, ends)
+    decision = cal.Decision((step,), ops.TopK(1), 60)
+    beside = [np.nextafter(knots, np.float32(end)) for end in (-np.inf, np.inf)]
+    logits = np.concatenate([knots, *beside], axis=1).T.copy()
+
+    found = DecisionLayer(decision).calibrated(torch.from_numpy(logits)).numpy()
+
+    assert np.array_equal(found, decision.calibrate(logits))
+
+
+def test_sums_along_thousands_of_classes_are_taken_in_float64():
+    logits = torch.from_numpy(np.random.default_rng(37).normal(-4, 2, (20, 7_900)).astype("f4"))
+
+    counts = expected_counts(logits)
+    logs = log_sums_of_exp(logits, largest_logits(logits))
+
+    p = torch.sigmoid(logits).double()
+    torch.testing.assert_close(counts, p.sum(dim=1), rtol=1e-14, atol=0)
+    torch.testing.assert_close(logs, logits.double().logsumexp(dim=1), rtol=0, atol=1e-8)
+
+
+def test_a_row_of_no_classes_has_no_largest_logit():
+    assert largest_logits(torch.zeros(2, 0)).tolist() == [-math.inf, -math.inf]
 
 
 def test_thousands_of_classes_are_decided_as_by_numpy():
@@ -210,6 +347,78 @@ def test_compiled_and_exported_it_decides_the_same(rule: str):
         assert np.array_equal(exported(logits[:n_rows]).numpy(), expected)
 
 
+def test_on_the_processor_expected_counts_are_those_of_numpy_to_the_last_digit():
+    rows = np.random.default_rng(36).normal(-1, 2, (60, 1, N_CLASSES)).astype(np.float32)
+
+    for logits in rows:
+        # the sum of the row lies at a whole number, or next to it
+        rule = ops.ExpectedCountTopK(3.0 - float(ops.expected_counts(logits)[0]), 0, None)
+        decision = cal.Decision((), rule, N_CLASSES)
+
+        mask = DecisionLayer(decision)(torch.from_numpy(logits))
+
+        assert np.array_equal(mask.numpy(), mask_of(decision, logits))
+
+
+def test_gaps_that_float32_cannot_tell_apart_are_told_apart_exported_too():
+    x = np.linspace(0.5, 3, 50, dtype=np.float32)
+    # the lower gap is wider by what the last bit of a logit makes of it
+    logits = np.stack([x, 0 * x, np.nextafter(-x, np.float32(-9))], axis=1)
+    decision = cal.Decision((), ops.LargestGap(), 3)
+    rows = torch.from_numpy(logits)
+
+    exported = torch.export.export(DecisionLayer(decision), (rows,), strict=False).module()
+
+    expected = mask_of(decision, logits)
+    assert expected.sum(axis=1).tolist() == [2] * 50
+    assert np.array_equal(exported(rows).numpy(), expected)
+
+
+@pytest.mark.parametrize("n_classes", [1, 3])
+def test_equal_logits_leave_no_gap_exported_too(n_classes: int):
+    logits = torch.tensor([[3.0], [-1.0]]).expand(2, n_classes)
+    layer = DecisionLayer(cal.Decision((), ops.LargestGap(), n_classes))
+
+    exported = torch.export.export(layer, (logits,), strict=False).module()
+
+    assert not layer(logits).any()
+    assert not exported(logits).any()
+
+
+def test_what_is_never_predicted_is_not_even_at_infinity():
+    rule = ops.BoundedThreshold(np.array([np.inf, 0.0, 1.0]), 1, 2)
+    layer = DecisionLayer(cal.Decision((), rule, 3))
+    logits = torch.tensor([[torch.inf, -1.0, -3.0], [torch.inf, 3.0, 2.0]])
+
+    exported = torch.export.export(layer, (logits,), strict=False).module()
+
+    for decide in (layer, exported):
+        assert decide(logits).tolist() == [[False, True, False], [False, True, True]]
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        ops.TopK(5),
+        ops.BoundedThreshold(np.zeros(3), 4, 9),
+        ops.BoundedThreshold(np.array(0.0), 1, 9),
+        ops.ExpectedCountTopK(7.0, 0, 9),
+        ops.WeightedTopK(5, np.array([1.0, 2.0, 3.0]), np.zeros(3)),
+    ],
+    ids=lambda rule: rule.wire_name,
+)
+def test_more_labels_than_classes_are_all_of_them_exported_too(rule: ops.DecisionOp):
+    decision = cal.Decision((), rule, 3)
+    logits = torch.from_numpy(hard_logits(np.random.default_rng(35), 40, 3))
+    layer = DecisionLayer(decision)
+
+    exported = torch.export.export(layer, (logits,), strict=False).module()
+
+    expected = mask_of(decision, logits.numpy())
+    assert np.array_equal(layer(logits).numpy(), expected)
+    assert np.array_equal(exported(logits).numpy(), expected)
+
+
 @pytest.mark.parametrize("rule", [rule for rule in RULES if rule not in BY_LAW])
 @pytest.mark.parametrize("strict", [True, False])
 def test_an_exported_program_runs_without_this_package(rule: str, strict: bool):
@@ -316,6 +525,11 @@ def test_the_state_of_another_rule_is_refused():
 
     with pytest.raises(ValueError, match="step 'top_k', got 'expected_count_top_k'"):
         threshold.load_state_dict(counts.state_dict())
+    counts.rule.numbers.pop("max_k")
+    with pytest.raises(ValueError, match="step 'expected_count_top_k', got 'expected_count_top_k'"):
+        DecisionLayer(cal.Decision((), ops.ExpectedCountTopK(0.5, 0, 2), 4)).load_state_dict(
+            counts.state_dict()
+        )
     with pytest.raises(ValueError, match="must hold its steps"):
         threshold.load_state_dict({"rule._extra_state": torch.zeros(3, dtype=torch.uint8)})
 
@@ -351,9 +565,12 @@ def test_calibration_is_differentiable(step: str):
 
 
 def test_gradients_stay_finite_at_the_far_ends():
-    for step in STEPS:
-        layer = DecisionLayer(cal.Decision((STEPS[step],), RULES["top_k"], N_CLASSES))
-        logits = torch.tensor([[-80.0, -20.0, -3.5, -1e-7, 0.0, 1e-7, 3.5, 20.0, 80.0, 1.0, -1.0]])
+    hardly_clipped = ops.AsymmetricLoss(0.0, 4.0, 1e-20, detached=False)
+    for step, op in {**STEPS, "hardly clipped": hardly_clipped}.items():
+        layer = DecisionLayer(cal.Decision((op,), RULES["top_k"], N_CLASSES))
+        logits = torch.tensor(
+            [[-900.0, -20.0, -3.5, -1e-7, 0.0, 1e-7, 3.5, 20.0, 900.0, 1.0, -80.0]]
+        )
         logits.requires_grad_()
 
         layer.probabilities(logits).sum().backward()
@@ -367,8 +584,9 @@ def test_temperature_and_bias_are_fine_tuned():
     labels = torch.from_numpy((rng.random(true.shape) < 1 / (1 + np.exp(-true))).astype(np.float32))
     logits = torch.from_numpy(2 * true + np.float32(1))
     line = ops.Affine(np.ones(3), np.zeros(3))
+    told = {"cross_fit": {"f": 1.0}, "fitting_rows": {"f": 1.0}}
     layer = DecisionLayer(
-        cal.Decision((line,), ops.Threshold(np.zeros(3)), 3, provenance={"cross_fit": {"f": 1.0}}),
+        cal.Decision((line,), ops.Threshold(np.zeros(3)), 3, provenance=told),
         trainable=True,
     )
     optimizer = torch.optim.LBFGS(layer.parameters(), max_iter=50)
@@ -420,6 +638,15 @@ def test_thresholds_can_be_others_for_one_call():
     other = cal.Decision(decision.steps, ops.Threshold(instead.numpy()), N_CLASSES)
     assert np.array_equal(mask.numpy(), mask_of(other, logits.numpy()))
     assert torch.equal(layer(logits, layer.rule.threshold), layer(logits))
+
+
+def test_the_lowest_threshold_for_one_call_lets_no_cell_without_a_score_pass():
+    layer = DecisionLayer(cal.Decision((), ops.Threshold(np.zeros(2)), 2))
+    logits = torch.tensor([[-torch.inf, -3e38], [torch.nan, torch.inf]])
+
+    mask = layer(logits, torch.tensor(-torch.inf))
+
+    assert mask.tolist() == [[False, True], [False, True]]
 
 
 def test_a_threshold_for_a_rule_without_one_is_refused():
