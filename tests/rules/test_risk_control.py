@@ -207,7 +207,7 @@ def test_a_level_may_be_as_high_as_a_loss():
     )
 
     assert RiskControl(twice, 1.5).fit(*simulated()).report_.level == 1.5
-    with pytest.raises(ValueError, match="level must be above 0 and below 0.5, got 0.75"):
+    with pytest.raises(ValueError, match=r"level must be above 0 and below 0\.5, got 0\.75"):
         RiskControl(half, 0.75).fit(*simulated())
 
 
