@@ -198,6 +198,16 @@ def test_a_p_value_at_the_bound_is_certain_enough():
     assert rule.report_.feasible
 
 
+def test_a_level_is_the_decimal_that_was_written():
+    """As a float, 0.7 is a little less: 7 of 10 would be too many."""
+    scores, labels = np.full((9, 1), 2.0), np.ones((9, 1))
+    scores[:6] = -2.0
+
+    rule = RiskControl(missed_any, 0.7).fit(scores, labels)
+
+    assert rule.op_.threshold == 2.0
+
+
 def test_a_level_may_be_as_high_as_a_loss():
     twice = Risk(
         lambda tp, predicted, true: 2.0 * (tp < true), bound=2, monotone=True, name="twice"

@@ -44,7 +44,9 @@ def test_the_thresholds_are_those_of_the_slow_way(case, variance):
 
 
 @pytest.mark.parametrize("gap", [-1.0, 0.7])
-@pytest.mark.parametrize("positives", [[10, 10], [9, 10, 400], [9, 11, 10, 30, 2000], [0, 70, 900]])
+@pytest.mark.parametrize(
+    "positives", [[10, 10], [3, 10, 9], [9, 10, 400], [9, 11, 10, 30, 2000], [0, 70, 900]]
+)
 def test_what_all_classes_share_is_that_of_the_slow_way(gap, positives):
     swept = [3 * gap + 0.1 * place for place in range(len(positives))]
     plug_in = [0.0] * len(positives)
