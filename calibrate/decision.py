@@ -5,26 +5,25 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from calibrate import storage, threads
+from calibrate import storage
+from calibrate.bulk.rules import compiled
+from calibrate.bulk.steps import applied
 from calibrate.data.logits import LogitSource, NanPolicy, as_logits
 from calibrate.data.names import as_class_names, names_hash
-from calibrate.data.steps import applied
 from calibrate.ops import (
     BatchOp,
     CalibrationOp,
     DecisionOp,
     Float32,
-    HighestOp,
     Op,
     RowLabels,
-    Threshold,
     flat,
     fold,
     sigmoid,
@@ -194,12 +193,11 @@ class Decision:
                 yield start, self.decide(logits)
             return
         steps, rule = self._folded
-        decide = _with_kernels(rule)
 
         def on_block(start: int, logits: Float32) -> tuple[int, RowLabels]:
             for step in steps:
                 logits = applied(step, logits)
-            return start, decide(logits)
+            return start, compiled(rule, logits)
 
         yield from source.each_block(on_block)
 
@@ -277,61 +275,6 @@ class Decision:
             As `load` does.
         """
         return _decision(*storage.unpacked_ops(data), "the content")
-
-
-def decided(rule: DecisionOp, logits: Float32) -> RowLabels:
-    """What ``rule.decide(logits)`` says, compiled and on all threads; `logits` are calibrated."""
-    decide = _with_kernels(rule)
-    parts: dict[int, RowLabels] = {}
-
-    def work(first: int, last: int) -> None:
-        parts[first] = decide(logits[first:last])
-
-    threads.over_ranges(work, len(logits))
-    found = [parts[first] for first in sorted(parts)]
-    counts = np.concatenate([np.diff(part.indptr) for part in found])
-    indices = np.concatenate([part.indices for part in found])
-    return RowLabels(np.concatenate([[0], np.cumsum(counts)]), indices)
-
-
-def _with_kernels(rule: DecisionOp) -> Callable[[Float32], RowLabels]:
-    """What ``rule.decide`` does, compiled."""
-    if isinstance(rule, Threshold):
-        return partial(_passing, rule)
-    return partial(_highest, rule) if isinstance(rule, HighestOp) else rule.decide
-
-
-def _passing(rule: Threshold, logits: Float32) -> RowLabels:
-    from calibrate.kernels.rows import passing
-
-    # a calibrated logit may overflow to inf, which passes inf, but nothing passes nan
-    thresholds = np.empty(logits.shape[1], dtype=np.float32)
-    thresholds[:] = np.where(np.isposinf(rule.threshold), np.nan, rule.threshold)
-    counts = np.empty(len(logits), dtype=np.int64)
-    indices = np.empty(logits.size // 8, dtype=np.int32)
-    scores = _not_to_be_written(logits)
-    found = passing(scores, thresholds, counts, indices)
-    if found > len(indices):
-        indices = np.empty(found, dtype=np.int32)
-        passing(scores, thresholds, counts, indices)
-    return RowLabels(np.concatenate([[0], np.cumsum(counts)]), indices[:found].copy())
-
-
-def _highest(rule: HighestOp, logits: Float32) -> RowLabels:
-    from calibrate.kernels.rows import highest
-
-    scores = rule.scores(logits)
-    k = rule.counts(scores)
-    counts, indices = np.empty_like(k), np.empty(int(k.sum()), dtype=np.int32)
-    found = highest(_not_to_be_written(scores).view(np.int32), k, counts, indices)
-    return RowLabels(np.concatenate([[0], np.cumsum(counts)]), indices[:found])
-
-
-def _not_to_be_written(scores: Float32) -> Float32:
-    """The same scores: a kernel is compiled once for arrays of this kind, and not for both."""
-    view = scores.view()
-    view.flags.writeable = False
-    return view
 
 
 def _frozen(value: Any) -> Any:

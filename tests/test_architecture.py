@@ -16,6 +16,7 @@ PACKAGE = Path(__file__).parent.parent / "calibrate"
 ROOMS = [
     {"ops", "metrics", "threads", "general_f", "risks"},
     {"kernels", "readers", "storage"},
+    {"bulk"},
     {"data"},
     {"decision", "statistics"},
     {"base", "coordinate_ascent", "corrections", "label_shift", "logistic", "overrides"},

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibrate import threads
+from calibrate.bulk.steps import applied
 from calibrate.data.labels import Labels, as_labels
 from calibrate.data.logits import LogitSource, NanPolicy, as_logits
-from calibrate.data.steps import applied
 from calibrate.ops import CalibrationOp, ElementwiseOp, Float32, RowOp, flat
 
 Result = TypeVar("Result")

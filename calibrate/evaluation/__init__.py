@@ -29,10 +29,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from calibrate.bulk.rules import decided
 from calibrate.data import Block, LabelledLogits
 from calibrate.data.dataset import STRIP_CELLS
 from calibrate.data.logits import NanPolicy
-from calibrate.decision import decided
 from calibrate.evaluation.counts import Counts, mean, thirds
 from calibrate.evaluation.inputs import calibrated, check_rows, fitted, frequency_counts, rows_for
 from calibrate.evaluation.intervals import (

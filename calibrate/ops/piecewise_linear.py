@@ -197,9 +197,10 @@ class _Segments(NamedTuple, Generic[Real]):
         lowest, highest = np.full(size, -np.inf, dtype), np.full(size, np.inf, dtype)
         start[after], at[after], lowest[after] = knots, values, values
         start[head], at[head], highest[after - 1] = knots[first], values[first], values
-        rise, run = np.diff(values, append=dtype(0)), np.diff(knots, append=dtype(0))
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            # knots may be so close that the slope between them overflows, and 0 times inf is nan
+            rise, run = np.diff(values, append=dtype(0)), np.diff(knots, append=dtype(0))
+            # knots may be so close, or values so far apart, that the slope between them overflows,
+            # and 0 times inf is nan
             slope[after] = np.where(run > 0, np.minimum(rise / run, _STEEPEST), 0)
         slope[head], slope[tail] = op.below, op.above
         return cls(start, at, slope, lowest, highest)

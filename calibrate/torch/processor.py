@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from calibrate import ops
+from calibrate.bulk import rules
 
 
 def by_kernels(logits: Tensor) -> bool:
@@ -39,26 +40,12 @@ def _(logits: Tensor, threshold: Tensor) -> Tensor:  # noqa: ARG001
 def highest(scores: Tensor, k: Tensor) -> Tensor:
     """The ``k[i]`` highest scores of each row; among equals the lower class index wins.
 
-    Parameters
-    ----------
-    scores : float32, (n_rows, n_classes)
-        Without nan; ``-inf`` is never taken.
-    k : int64, (n_rows,)
-        At most n_classes.
-
-    Returns
-    -------
-    bool, (n_rows, n_classes)
+    As `calibrate.bulk.rules.highest`, to a mask of bool, (n_rows, n_classes).
     """
-    from calibrate.kernels.rows import highest as classes_of
-
-    bits = np.ascontiguousarray(scores.detach().numpy()).view(np.int32)
-    bits.flags.writeable = False  # the form in which `calibrate warmup` has compiled the kernel
-    wanted = np.ascontiguousarray(k.numpy())
-    counts, classes = np.empty_like(wanted), np.empty(int(wanted.sum()), dtype=np.int32)
-    found = classes_of(bits, wanted, counts, classes)
-    mask = np.zeros(bits.shape, dtype=np.bool_)
-    mask[np.repeat(np.arange(len(bits)), counts), classes[:found]] = True
+    given = np.ascontiguousarray(scores.detach().numpy())
+    labels = rules.highest(given, np.ascontiguousarray(k.numpy()))
+    mask = np.zeros(given.shape, dtype=np.bool_)
+    mask[np.repeat(np.arange(len(mask)), np.diff(labels.indptr)), labels.indices] = True
     return torch.from_numpy(mask)
 
 

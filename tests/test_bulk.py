@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from calibrate.data.steps import applied
+from calibrate.bulk.steps import applied
 from calibrate.ops import Affine, PiecewiseLinear
 
 near = [np.nextafter(np.float32(1), np.float32(side)) for side in (0, 2)]

@@ -1,0 +1,1 @@
+"""Steps and rules over many rows: what the ops of `calibrate.ops` say, by kernels."""
