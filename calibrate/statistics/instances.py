@@ -58,12 +58,13 @@ def best_instance_cut(
 
     Notes
     -----
-    Three passes. For a `CutMetric` no cut within a key is worth more than all of the key's
+    Three passes, or two more for each further stretch of keys that stay open, such as on the other
+    side of zero. For a `CutMetric` no cut within a key is worth more than all of the key's
     positives and none of its negatives, row by row; where that is no better than the best edge of
-    a key, nothing is looked at again. The result is the best of all thresholds but where more keys
-    than 1,048,576 stay open: then it is the best of a grid on which a score lies within 1 part in
-    32,768 of the next, and of all thresholds about its best point. For a metric that promises
-    nothing the first grid is one of 1 part in 128.
+    a key, nothing is looked at again. The result is the best of all thresholds but where more than
+    1,048,576 neighbouring keys stay open: then it is the best of a grid on which a score lies
+    within 1 part in 32,768 of the next, and of all thresholds about its best point. For a metric
+    that promises nothing the first grid is one of 1 part in 128.
     """
     data.check_in_place()
     judge = _Judge.of(data, metric)
@@ -72,21 +73,19 @@ def best_instance_cut(
     if staircase.floor > -np.inf and staircase.below >= staircase.reached.max():
         staircase = _Staircase(data, judge, min_k, 16, -(1 << 15), 1 << 16)
         staircase.climb()
-    nothing = staircase.base
-    for shift in (8, 0):
-        if judge.promises and not len(staircase.live()):
-            return judge.mean(nothing), np.float32(np.inf)
-        top, bottom = staircase.worth_a_look()
-        first = (staircase.first + staircase.n_keys - 1 - bottom) << 8
-        n_keys = (bottom - top + 1) << 8
-        staircase = _Staircase(data, judge, min_k, shift, first, n_keys)
-        staircase.climb()
-    best = int(staircase.reached.argmax())
-    value = int(staircase.reached[best])
+    nothing = value = staircase.base
+    place = 0
+    for span in staircase.spans():
+        near = staircase.nearer(span, 8)
+        if judge.promises and not len(near.live()):
+            continue
+        near = near.nearer(near.worth_a_look(), 0)
+        best = int(near.reached.argmax())
+        if near.reached[best] > value:
+            value, place = int(near.reached[best]), near.first + near.n_keys - 1 - best
     if value <= nothing:
         return judge.mean(nothing), np.float32(np.inf)
-    place = np.array(staircase.first + staircase.n_keys - 1 - best)
-    return judge.mean(value), midway(data, np.float32(from_ordinal(place)[()]))
+    return judge.mean(value), midway(data, np.float32(from_ordinal(np.array(place))[()]))
 
 
 def instance_values(
@@ -238,6 +237,28 @@ class _Staircase:
         best = max(self.base, int(self.reached.max()))
         # a rounding for each row
         return np.flatnonzero(self.filled & (self.within >= best - self.judge.n_rows))
+
+    def nearer(self, span: tuple[int, int], shift: int) -> _Staircase:
+        """The keys from the first to the last of the span, each taken apart into 256."""
+        top, bottom = span
+        first, n_keys = (self.first + self.n_keys - 1 - bottom) << 8, (bottom - top + 1) << 8
+        found = _Staircase(self.data, self.judge, self.min_k, shift, first, n_keys)
+        found.climb()
+        return found
+
+    def spans(self) -> list[tuple[int, int]]:
+        """All keys to look at closer, the highest first, as few spans as there is room for.
+
+        Keys about zero are many: the small numbers of both signs.
+        """
+        if not self.judge.promises:
+            return [self.worth_a_look()]
+        live, found = self.live(), []
+        while len(live):
+            n = int(np.searchsorted(live, live[0] + (MOST_KEYS >> 8)))
+            found.append((int(live[0]), int(live[n - 1])))
+            live = live[n:]
+        return found
 
     def worth_a_look(self) -> tuple[int, int]:
         """The first and the last key to look at closer."""

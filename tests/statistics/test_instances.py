@@ -71,6 +71,21 @@ def test_no_threshold_at_all_is_better(metric, min_k, case):
     assert reached == pytest.approx(best, abs=1e-9)
 
 
+@quiet
+@pytest.mark.parametrize("second", [1e-45, -1e-45, -1.0])
+def test_a_cut_far_below_the_best_edge_is_found(second):
+    scores = np.zeros((3, 4), np.float32)
+    scores[1] = [-2.0, 1.0, 1.0, second]
+    labels = np.zeros((3, 4), bool)
+    labels[1, 3] = labels[2, 0] = True
+    scores[[0, 2], 1:] = -2.0
+
+    value, threshold = best_instance_cut(labelled_logits(scores, labels), metrics.jaccard, 1)
+
+    assert value == pytest.approx(4 / 9)
+    assert -2.0 < threshold <= np.float32(second)
+
+
 @pytest.mark.parametrize("min_k", [0, 1])
 @pytest.mark.parametrize("metric", list(VALUES), ids=repr)
 def test_many_rows_too(metric, min_k):
