@@ -69,10 +69,10 @@ def threshold_report(
 
     Notes
     -----
-    About a dozen passes over the rows: two evaluations, one of them with average precision, one
-    histogram of the calibrated logits, from which calibration lines, reliability and all curves
-    come, and the number of labels of each row. Beside the histogram (97 MB for 7,900 classes) no
-    table is larger than one of 64 numbers per class. A decision that adapts to the rows that are
+    About a dozen passes over the rows: two evaluations, the average precision of each class, and
+    one histogram of the calibrated logits, from which calibration lines, reliability and all curves
+    come. The histogram of 7,900 classes takes 97 MB; all that is held beside 80,000 such rows came
+    to 24 % of their matrix. A decision that adapts to the rows that are
     labelled together takes these rows for them.
 
     Classes are called miscalibrated as in `calibrate.calibration_report`, at a false discovery rate
